@@ -1,0 +1,346 @@
+-- Made by `make schema` from the migrations, with PostgreSQL 18; not to be edited.
+
+CREATE SCHEMA mill;
+
+CREATE FUNCTION mill.drop_partitions(parent text, before timestamp with time zone) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $_$
+declare
+  child   text;
+  dropped integer := 0;
+begin
+  if parent not in ('completed_job', 'job_attempt', 'job_log') then
+    raise exception 'mill.drop_partitions: no such history: %', parent;
+  end if;
+  for child in
+    select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = format('mill.%I', parent)::regclass
+      and c.relname ~ '_[0-9]{8}$'
+      and to_date(right(c.relname, 8), 'YYYYMMDD') + 1 <= (before at time zone 'UTC')::date
+  loop
+    -- A reader in the way must not stop claims and settles that queue behind our lock.
+    begin
+      set local lock_timeout = '200ms';
+      execute format('drop table mill.%I', child);
+      dropped := dropped + 1;
+    exception when lock_not_available then
+      null;
+    end;
+  end loop;
+  execute format('delete from mill.%I where %I < $1',
+    parent || '_default',
+    case parent when 'completed_job' then 'completed_at' when 'job_attempt' then 'ended_at' else 'written_at' end)
+  using before;
+  return dropped;
+end $_$;
+
+CREATE FUNCTION mill.ensure_partitions(days_ahead integer, today date DEFAULT CURRENT_DATE) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $$
+declare
+  parent text;
+  day    date;
+  made   integer := 0;
+begin
+  -- One maker at a time; the others find everything there.
+  if not pg_try_advisory_xact_lock(hashtext('mill.ensure_partitions')) then
+    return 0;
+  end if;
+  foreach parent in array array['completed_job', 'job_attempt', 'job_log'] loop
+    for day in select generate_series(today, today + days_ahead, '1 day')::date loop
+      continue when to_regclass(format('mill.%I', parent || to_char(day, '"_"YYYYMMDD'))) is not null;
+      begin
+        execute format(
+          'create table mill.%I partition of mill.%I for values from (%L) to (%L)',
+          parent || to_char(day, '"_"YYYYMMDD'), parent,
+          day::timestamp at time zone 'UTC', (day + 1)::timestamp at time zone 'UTC');
+        made := made + 1;
+      exception when check_violation then
+        -- The default partition already holds rows of that day; they stay there, and so does the day.
+        null;
+      end;
+    end loop;
+  end loop;
+  return made;
+end $$;
+
+CREATE TABLE mill.completed_job (
+    id uuid NOT NULL,
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    path text NOT NULL COLLATE pg_catalog."C",
+    script text NOT NULL COLLATE pg_catalog."C",
+    tag text NOT NULL COLLATE pg_catalog."C",
+    priority smallint NOT NULL,
+    status text NOT NULL COLLATE pg_catalog."C",
+    submitted_at timestamp with time zone NOT NULL,
+    scheduled_for timestamp with time zone NOT NULL,
+    started_at timestamp with time zone,
+    completed_at timestamp with time zone NOT NULL,
+    duration_us bigint,
+    args json NOT NULL,
+    result json,
+    created_by text NOT NULL,
+    worker text,
+    attempt smallint NOT NULL,
+    rescues smallint NOT NULL,
+    parent_job uuid,
+    cancelled_by text,
+    cancel_reason text,
+    CONSTRAINT completed_job_status CHECK ((status = ANY (ARRAY['success'::text, 'failure'::text, 'cancelled'::text, 'skipped'::text])))
+)
+PARTITION BY RANGE (completed_at);
+
+CREATE TABLE mill.completed_job_default (
+    id uuid CONSTRAINT completed_job_id_not_null NOT NULL,
+    workspace text CONSTRAINT completed_job_workspace_not_null NOT NULL COLLATE pg_catalog."C",
+    path text CONSTRAINT completed_job_path_not_null NOT NULL COLLATE pg_catalog."C",
+    script text CONSTRAINT completed_job_script_not_null NOT NULL COLLATE pg_catalog."C",
+    tag text CONSTRAINT completed_job_tag_not_null NOT NULL COLLATE pg_catalog."C",
+    priority smallint CONSTRAINT completed_job_priority_not_null NOT NULL,
+    status text CONSTRAINT completed_job_status_not_null NOT NULL COLLATE pg_catalog."C",
+    submitted_at timestamp with time zone CONSTRAINT completed_job_submitted_at_not_null NOT NULL,
+    scheduled_for timestamp with time zone CONSTRAINT completed_job_scheduled_for_not_null NOT NULL,
+    started_at timestamp with time zone,
+    completed_at timestamp with time zone CONSTRAINT completed_job_completed_at_not_null NOT NULL,
+    duration_us bigint,
+    args json CONSTRAINT completed_job_args_not_null NOT NULL,
+    result json,
+    created_by text CONSTRAINT completed_job_created_by_not_null NOT NULL,
+    worker text,
+    attempt smallint CONSTRAINT completed_job_attempt_not_null NOT NULL,
+    rescues smallint CONSTRAINT completed_job_rescues_not_null NOT NULL,
+    parent_job uuid,
+    cancelled_by text,
+    cancel_reason text,
+    CONSTRAINT completed_job_status CHECK ((status = ANY (ARRAY['success'::text, 'failure'::text, 'cancelled'::text, 'skipped'::text])))
+);
+
+CREATE TABLE mill.concurrency_key (
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    key text NOT NULL COLLATE pg_catalog."C",
+    max_running integer NOT NULL,
+    CONSTRAINT concurrency_key_limit_is_positive CHECK ((max_running > 0))
+);
+
+CREATE TABLE mill.concurrency_slot (
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    key text NOT NULL COLLATE pg_catalog."C",
+    job uuid NOT NULL
+);
+
+CREATE TABLE mill.job_attempt (
+    job uuid NOT NULL,
+    attempt smallint NOT NULL,
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    started_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone NOT NULL,
+    worker text NOT NULL,
+    error json NOT NULL
+)
+PARTITION BY RANGE (ended_at);
+
+CREATE TABLE mill.job_attempt_default (
+    job uuid CONSTRAINT job_attempt_job_not_null NOT NULL,
+    attempt smallint CONSTRAINT job_attempt_attempt_not_null NOT NULL,
+    workspace text CONSTRAINT job_attempt_workspace_not_null NOT NULL COLLATE pg_catalog."C",
+    started_at timestamp with time zone CONSTRAINT job_attempt_started_at_not_null NOT NULL,
+    ended_at timestamp with time zone CONSTRAINT job_attempt_ended_at_not_null NOT NULL,
+    worker text CONSTRAINT job_attempt_worker_not_null NOT NULL,
+    error json CONSTRAINT job_attempt_error_not_null NOT NULL
+);
+
+CREATE TABLE mill.job_log (
+    job uuid NOT NULL,
+    "position" bigint NOT NULL,
+    attempt smallint NOT NULL,
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    written_at timestamp with time zone NOT NULL,
+    text text NOT NULL
+)
+PARTITION BY RANGE (written_at);
+
+CREATE TABLE mill.job_log_default (
+    job uuid CONSTRAINT job_log_job_not_null NOT NULL,
+    "position" bigint CONSTRAINT job_log_position_not_null NOT NULL,
+    attempt smallint CONSTRAINT job_log_attempt_not_null NOT NULL,
+    workspace text CONSTRAINT job_log_workspace_not_null NOT NULL COLLATE pg_catalog."C",
+    written_at timestamp with time zone CONSTRAINT job_log_written_at_not_null NOT NULL,
+    text text CONSTRAINT job_log_text_not_null NOT NULL
+);
+
+CREATE TABLE mill.migration (
+    version integer NOT NULL,
+    name text NOT NULL,
+    breaking boolean NOT NULL,
+    applied_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE mill.node (
+    id uuid NOT NULL,
+    name text NOT NULL,
+    beat bigint DEFAULT 0 NOT NULL,
+    beat_at timestamp with time zone DEFAULT now() NOT NULL,
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    stopping boolean DEFAULT false NOT NULL,
+    tags text[] DEFAULT '{}'::text[] NOT NULL,
+    workers json DEFAULT '[]'::json NOT NULL
+)
+WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.0', autovacuum_vacuum_threshold='500');
+
+CREATE TABLE mill.queue (
+    id uuid NOT NULL,
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    path text NOT NULL COLLATE pg_catalog."C",
+    script text NOT NULL COLLATE pg_catalog."C",
+    tag text NOT NULL COLLATE pg_catalog."C",
+    priority smallint DEFAULT 0 NOT NULL,
+    submitted_at timestamp with time zone DEFAULT now() NOT NULL,
+    scheduled_for timestamp with time zone DEFAULT now() NOT NULL,
+    args json NOT NULL,
+    args_bytes integer NOT NULL,
+    created_by text NOT NULL,
+    attempt smallint DEFAULT 1 NOT NULL,
+    rescues smallint DEFAULT 0 NOT NULL,
+    admitted boolean DEFAULT true NOT NULL,
+    running boolean DEFAULT false NOT NULL,
+    awaited boolean DEFAULT false NOT NULL,
+    claim uuid,
+    node uuid,
+    worker text,
+    claimed_at timestamp with time zone,
+    expires_at timestamp with time zone,
+    timeout_seconds real,
+    retry json,
+    parent_job uuid,
+    concurrency_key text COLLATE pg_catalog."C",
+    concurrency_limit integer,
+    cancel_requested_at timestamp with time zone,
+    cancelled_by text,
+    cancel_reason text,
+    CONSTRAINT queue_priority_range CHECK (((priority >= 0) AND (priority <= 100))),
+    CONSTRAINT queue_running_has_a_claim CHECK ((running = ((claim IS NOT NULL) AND (node IS NOT NULL)))),
+    CONSTRAINT queue_running_is_admitted CHECK ((admitted OR (NOT running)))
+)
+WITH (autovacuum_vacuum_scale_factor='0.0', autovacuum_vacuum_threshold='10000', autovacuum_vacuum_insert_scale_factor='0.0', autovacuum_vacuum_insert_threshold='100000', autovacuum_analyze_scale_factor='0.0', autovacuum_analyze_threshold='50000', autovacuum_vacuum_cost_delay='0');
+
+CREATE TABLE mill.script (
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    hash text NOT NULL COLLATE pg_catalog."C",
+    path text NOT NULL COLLATE pg_catalog."C",
+    language text NOT NULL COLLATE pg_catalog."C",
+    content text NOT NULL,
+    tag text NOT NULL COLLATE pg_catalog."C",
+    dedicated boolean DEFAULT false NOT NULL,
+    options json DEFAULT '{}'::json NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT script_hash_is_hex CHECK ((hash ~ '^[0-9a-f]{16}$'::text))
+);
+
+CREATE TABLE mill.script_path (
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    path text NOT NULL COLLATE pg_catalog."C",
+    hash text NOT NULL COLLATE pg_catalog."C",
+    deployed_by text NOT NULL,
+    deployed_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE mill.submission_key (
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    key text NOT NULL COLLATE pg_catalog."C",
+    job uuid NOT NULL,
+    args_hash bytea NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE mill.workspace (
+    id text NOT NULL COLLATE pg_catalog."C",
+    token_key bytea DEFAULT sha256((((gen_random_uuid())::text || (gen_random_uuid())::text))::bytea) NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT workspace_id_is_a_word CHECK ((id ~ '^[a-z0-9][a-z0-9_-]{0,49}$'::text))
+);
+
+ALTER TABLE ONLY mill.completed_job ATTACH PARTITION mill.completed_job_default DEFAULT;
+
+ALTER TABLE ONLY mill.job_attempt ATTACH PARTITION mill.job_attempt_default DEFAULT;
+
+ALTER TABLE ONLY mill.job_log ATTACH PARTITION mill.job_log_default DEFAULT;
+
+ALTER TABLE ONLY mill.completed_job
+    ADD CONSTRAINT completed_job_pkey PRIMARY KEY (id, completed_at);
+
+ALTER TABLE ONLY mill.completed_job_default
+    ADD CONSTRAINT completed_job_default_pkey PRIMARY KEY (id, completed_at);
+
+ALTER TABLE ONLY mill.concurrency_key
+    ADD CONSTRAINT concurrency_key_pkey PRIMARY KEY (workspace, key);
+
+ALTER TABLE ONLY mill.concurrency_slot
+    ADD CONSTRAINT concurrency_slot_pkey PRIMARY KEY (workspace, key, job);
+
+ALTER TABLE ONLY mill.job_attempt
+    ADD CONSTRAINT job_attempt_pkey PRIMARY KEY (job, attempt, ended_at);
+
+ALTER TABLE ONLY mill.job_attempt_default
+    ADD CONSTRAINT job_attempt_default_pkey PRIMARY KEY (job, attempt, ended_at);
+
+ALTER TABLE ONLY mill.job_log
+    ADD CONSTRAINT job_log_pkey PRIMARY KEY (job, attempt, "position", written_at);
+
+ALTER TABLE ONLY mill.job_log_default
+    ADD CONSTRAINT job_log_default_pkey PRIMARY KEY (job, attempt, "position", written_at);
+
+ALTER TABLE ONLY mill.migration
+    ADD CONSTRAINT migration_pkey PRIMARY KEY (version);
+
+ALTER TABLE ONLY mill.node
+    ADD CONSTRAINT node_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY mill.queue
+    ADD CONSTRAINT queue_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY mill.script_path
+    ADD CONSTRAINT script_path_pkey PRIMARY KEY (workspace, path);
+
+ALTER TABLE ONLY mill.script
+    ADD CONSTRAINT script_pkey PRIMARY KEY (workspace, hash);
+
+ALTER TABLE ONLY mill.submission_key
+    ADD CONSTRAINT submission_key_pkey PRIMARY KEY (workspace, key);
+
+ALTER TABLE ONLY mill.workspace
+    ADD CONSTRAINT workspace_pkey PRIMARY KEY (id);
+
+CREATE INDEX completed_job_listing ON ONLY mill.completed_job USING btree (workspace, completed_at);
+
+CREATE INDEX completed_job_default_workspace_completed_at_idx ON mill.completed_job_default USING btree (workspace, completed_at);
+
+CREATE INDEX concurrency_slot_of_job ON mill.concurrency_slot USING btree (job);
+
+CREATE INDEX queue_cancelling ON mill.queue USING btree (node) WHERE (running AND (cancel_requested_at IS NOT NULL));
+
+CREATE INDEX queue_claimable ON mill.queue USING btree (tag, priority DESC, scheduled_for, id) WHERE ((NOT running) AND admitted);
+
+CREATE INDEX queue_expiring ON mill.queue USING btree (expires_at) WHERE ((expires_at IS NOT NULL) AND (NOT running));
+
+CREATE INDEX queue_held ON mill.queue USING btree (node) WHERE running;
+
+CREATE INDEX queue_waiting_for_slot ON mill.queue USING btree (workspace, concurrency_key, priority DESC, scheduled_for, id) WHERE (NOT admitted);
+
+CREATE INDEX submission_key_expiring ON mill.submission_key USING btree (expires_at);
+
+ALTER INDEX mill.completed_job_pkey ATTACH PARTITION mill.completed_job_default_pkey;
+
+ALTER INDEX mill.completed_job_listing ATTACH PARTITION mill.completed_job_default_workspace_completed_at_idx;
+
+ALTER INDEX mill.job_attempt_pkey ATTACH PARTITION mill.job_attempt_default_pkey;
+
+ALTER INDEX mill.job_log_pkey ATTACH PARTITION mill.job_log_default_pkey;
+
+ALTER TABLE ONLY mill.script_path
+    ADD CONSTRAINT script_path_workspace_hash_fkey FOREIGN KEY (workspace, hash) REFERENCES mill.script(workspace, hash);
+
+ALTER TABLE ONLY mill.script
+    ADD CONSTRAINT script_workspace_fkey FOREIGN KEY (workspace) REFERENCES mill.workspace(id);

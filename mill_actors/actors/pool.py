@@ -1,0 +1,207 @@
+"""The Runners of one worker, and which of them gets which job. No I/O, no messages: decisions.
+
+A worker keeps at most `processes` Runners besides the pinned ones; the one that was idle longest
+gives way. A script gets another Runner when its waiting jobs are more than its Runners can take.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from time import monotonic
+
+from pykka import ActorRef
+
+from mill_actors.actors.window import Window
+from mill_actors.jobs.job import ClaimedJob
+from mill_actors.jobs.script import Script
+
+Version = tuple[str, str]
+
+#: A script whose process did not come up is tried again after this, doubling up to the longest.
+FIRST_BACKOFF_SECONDS = 0.5
+LONGEST_BACKOFF_SECONDS = 30.0
+
+
+class Handle:
+    """What the Puller knows of one Runner."""
+
+    __slots__ = ("idle_since", "in_flight", "number", "pinned", "ready", "ref", "retiring", "script", "window")
+
+    def __init__(self, number: int, ref: ActorRef[object], script: Script, window: Window) -> None:
+        self.number = number
+        self.ref = ref
+        self.script = script
+        self.window = window
+        self.in_flight = 0
+        self.ready = False
+        self.pinned = False
+        self.retiring = False
+        self.idle_since = monotonic()
+
+    @property
+    def room(self) -> int:
+        """How many more jobs it may have in hand."""
+        return 0 if self.retiring else max(0, self.window.width - self.in_flight)
+
+
+class Queue:
+    """Jobs in hand that no Runner has yet, of one version."""
+
+    __slots__ = ("jobs", "since")
+
+    def __init__(self) -> None:
+        self.jobs: deque[ClaimedJob] = deque()
+        self.since = monotonic()
+
+
+class Pool:
+    """Handles by number, jobs by version."""
+
+    def __init__(self, processes: int, prefetch_seconds: float) -> None:
+        self.processes = processes
+        self._prefetch = prefetch_seconds
+        self.handles: dict[int, Handle] = {}
+        self.waiting: dict[Version, Queue] = {}
+        self._windows: dict[Version, Window] = {}
+        self._by_version: dict[Version, list[Handle]] = {}
+        self._failures: dict[Version, tuple[int, float]] = {}
+
+    # -- Runners -------------------------------------------------------------------
+
+    def add(self, number: int, ref: ActorRef[object], script: Script) -> Handle:
+        """Remember a Runner that has started."""
+        version = (script.workspace, script.hash)
+        window = self._windows.get(version)
+        if window is None:
+            window = self._windows[version] = Window(self._prefetch)
+        handle = Handle(number, ref, script, window)
+        self.handles[number] = handle
+        self._by_version.setdefault(version, []).append(handle)
+        return handle
+
+    def remove(self, number: int) -> Handle | None:
+        """Forget a Runner that has ended; one that never got ready counts as a failure to start."""
+        handle = self.handles.pop(number, None)
+        if handle is None:
+            return None
+        version = (handle.script.workspace, handle.script.hash)
+        same = self._by_version[version]
+        same.remove(handle)
+        if not same:
+            del self._by_version[version]
+        if handle.ready:
+            self._failures.pop(version, None)
+        elif not handle.retiring:
+            self.failed(version)
+        return handle
+
+    def failed(self, version: Version) -> None:
+        """Remember that a process of this version did not come up."""
+        count = self._failures.get(version, (0, 0.0))[0] + 1
+        pause = min(FIRST_BACKOFF_SECONDS * 2 ** (count - 1), LONGEST_BACKOFF_SECONDS)
+        self._failures[version] = (count, monotonic() + pause)
+
+    def may_start(self, version: Version) -> bool:
+        """Whether the backoff after failures to start is over."""
+        failure = self._failures.get(version)
+        return failure is None or monotonic() >= failure[1]
+
+    def runners_of(self, version: Version) -> list[Handle]:
+        """Return the Runners of a version, retiring ones too."""
+        return self._by_version.get(version, [])
+
+    @property
+    def unpinned(self) -> int:
+        """How many Runners count against `processes`."""
+        return sum(1 for handle in self.handles.values() if not handle.pinned)
+
+    def evictable(self) -> Handle | None:
+        """Return the unpinned Runner that was idle longest and has nothing in hand."""
+        idle = [
+            h for h in self.handles.values() if not h.pinned and not h.retiring and h.in_flight == 0 and h.ready
+        ]
+        return min(idle, key=lambda h: h.idle_since, default=None)
+
+    def victim(self, for_version: Version) -> Handle | None:
+        """Return the busy Runner that should make room for a version that has none.
+
+        The script with the most Runners gives one; among equals the one that started first.
+        """
+        busy = [
+            h for h in self.handles.values()
+            if not h.pinned and not h.retiring and (h.script.workspace, h.script.hash) != for_version
+        ]
+        return max(
+            busy,
+            key=lambda h: (len(self.runners_of((h.script.workspace, h.script.hash))), -h.number),
+            default=None,
+        )
+
+    # -- jobs ----------------------------------------------------------------------
+
+    def hold(self, jobs: Iterable[ClaimedJob], *, front: bool = False) -> None:
+        """Put jobs in hand; those that come back from a Runner go in front, in their order."""
+        last: Version | None = None
+        queue = None
+        ordered = reversed(list(jobs)) if front else jobs
+        for job in ordered:
+            version = (job.workspace, job.script)
+            if queue is None or version != last:
+                last = version
+                queue = self.waiting.get(version)
+                if queue is None:
+                    queue = self.waiting[version] = Queue()
+            if front:
+                queue.jobs.appendleft(job)
+            else:
+                queue.jobs.append(job)
+
+    def take(self, version: Version, count: int) -> list[ClaimedJob]:
+        """Take jobs of a version out of hand, oldest first."""
+        queue = self.waiting[version]
+        jobs = queue.jobs
+        if count >= len(jobs):
+            del self.waiting[version]
+            return list(jobs)
+        queue.since = monotonic()
+        return [jobs.popleft() for _ in range(count)]
+
+    def take_cancelled(self, wanted: frozenset[str]) -> list[ClaimedJob]:
+        """Take these jobs out of hand, where they are."""
+        found = [job for queue in self.waiting.values() for job in queue.jobs if job.id in wanted]
+        for job in found:
+            version = (job.workspace, job.script)
+            self.waiting[version].jobs.remove(job)
+            if not self.waiting[version].jobs:
+                del self.waiting[version]
+        return found
+
+    @property
+    def in_hand(self) -> int:
+        """Jobs claimed and not yet finished by a Runner."""
+        return sum(h.in_flight for h in self.handles.values()) + sum(len(q.jobs) for q in self.waiting.values())
+
+    @property
+    def appetite(self) -> int:
+        """How many jobs the Runners, and the places for Runners, want to have in hand."""
+        runners = sum(h.window.width for h in self.handles.values() if not h.retiring)
+        idle = sum(
+            1 for h in self.handles.values() if not h.pinned and not h.retiring and h.in_flight == 0
+        )
+        free = max(0, self.processes - self.unpinned)
+        return runners + free if idle == 0 or free else max(runners, 1)
+
+    def plan(self) -> list[tuple[Handle, int]]:
+        """Decide who gets how many of the waiting jobs: evenly among those with room."""
+        shares: list[tuple[Handle, int]] = []
+        for version, queue in self.waiting.items():
+            left = len(queue.jobs)
+            open_handles = [h for h in self.runners_of(version) if h.room]
+            open_handles.sort(key=lambda h: h.in_flight)
+            for place, handle in enumerate(open_handles):
+                share = min(handle.room, -(-left // (len(open_handles) - place)))
+                if share:
+                    shares.append((handle, share))
+                    left -= share
+        return shares

@@ -1,0 +1,519 @@
+"""The Puller: demand → claim → dispatch.
+
+It claims no more than its Runners can work off in `prefetch_seconds`, hands the jobs out, starts
+and stops Runners, and knows by count (not by job) what is where. Whatever gets out of step is put
+right by `reconcile`: what the database says we hold is compared with what we do hold.
+
+States of its attention: DRY (the last claim found less than it asked for: wait for a ring, a due
+time or the poll) and WET (claim again as soon as there is demand).
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from functools import partial
+from time import monotonic
+from typing import assert_never
+
+from pykka import ActorDeadError, Timeout
+
+from mill_actors.actors.context import NodeContext
+from mill_actors.actors.messages import (
+    Adopt,
+    Adopted,
+    Cancel,
+    CancelRequested,
+    Deployed,
+    Drain,
+    Due,
+    Holding,
+    Outcomes,
+    Poll,
+    Progress,
+    Ready,
+    Reconcile,
+    Release,
+    Returned,
+    Run,
+    Settled,
+    Sweep,
+    Wake,
+)
+from mill_actors.actors.attempt import Judge
+from mill_actors.actors.pool import Handle, Pool, Version
+from mill_actors.actors.runner import Runner
+from mill_actors.errors import StoreUnavailable
+from mill_actors.events import Moved
+from mill_actors.ids import new_id
+from mill_actors.jobs.job import ClaimedJob
+from mill_actors.jobs.lifecycle import Action, State
+from mill_actors.jobs.outcome import Outcome, Verdict, error_result
+from mill_actors.jobs.script import Script
+from mill_actors.store import claims, scripts
+from mill_actors.store.connection import Connection, Session
+from mill_actors.store.nodes import serve_tags
+from supervisors import (
+    TEMPORARY,
+    ChildSpec,
+    Crashed,
+    Down,
+    Process,
+    ProcessRef,
+    Reason,
+    ask,
+    send,
+    send_after,
+    start_child,
+    which_children,
+)
+
+logger = logging.getLogger(__name__)
+
+#: Jobs the Completer may have before we claim more; and their results' bytes.
+MAX_UNSETTLED = 6000
+MAX_UNSETTLED_BYTES = 64 * 1024 * 1024
+#: Jobs that found no Runner for this long make one give way …
+PATIENCE_SECONDS = 0.1
+#: … and beyond this go back to the queue, for a worker with room.
+RELEASE_SECONDS = 0.5
+SWEEP_SECONDS = 0.1
+RECONCILE_SECONDS = 30.0
+ASK_SECONDS = 10.0
+#: Due times are looked up no more often than this.
+DUE_SECONDS = 0.2
+
+
+class Puller(Process):
+    """One per worker; last to start, first to stop."""
+
+    def init(self, context: NodeContext, worker: str, runners: str, completer: str) -> None:
+        self._context = context
+        self._worker = worker
+        self._runners = runners
+        self._completer = completer
+        self._holder = context.holder(worker)
+        self._limits = context.config.worker
+        self._session = Session(context.database, "mill puller")
+        self._pool = Pool(self._limits.processes, self._limits.prefetch_seconds)
+        self._scripts: dict[Version, Script] = {}
+        self._pinned: dict[Version, Script] = {}
+        self._tags: list[str] = list(self._limits.tags)
+        self._numbers = 0
+        self._dry = False
+        self._pinning = True
+        self._due_asked = 0.0
+        self._unsettled = 0
+        self._unsettled_bytes = 0
+        self._missing: frozenset[str] = frozenset()
+        self._sweeping = False
+        self._adopt()
+        self.actor_ref.tell(Reconcile())
+        self._poll_later()
+
+    # -- messages ------------------------------------------------------------------
+
+    def handle(
+        self,
+        message: (
+            Progress | Settled | Wake | Returned | Ready | Poll | Due | CancelRequested | Deployed
+            | Reconcile | Sweep | Down
+        ),
+    ) -> None:
+        match message:
+            case Progress():
+                self._progress(message)
+            case Settled(jobs, result_bytes):
+                self._unsettled = max(0, self._unsettled - jobs)
+                self._unsettled_bytes = max(0, self._unsettled_bytes - result_bytes)
+            case Wake(tags):
+                if tags is None or not tags.isdisjoint(self._tags):
+                    self._dry = False
+            case Returned(number, jobs):
+                handle = self._pool.handles.get(number)
+                if handle is not None:
+                    handle.in_flight = max(0, handle.in_flight - len(jobs))
+                self._pool.hold(jobs, front=True)
+            case Ready(number):
+                if (ready := self._pool.handles.get(number)) is not None:
+                    ready.ready = True
+            case Poll():
+                self._dry = False
+                self._poll_later()
+            case Due():
+                self._dry = False
+            case CancelRequested(jobs):
+                self._cancel(jobs)
+            case Deployed():
+                self._pinning = True
+            case Reconcile():
+                self._reconcile()
+                send_after(RECONCILE_SECONDS, self.actor_ref, Reconcile())
+            case Sweep():
+                self._sweeping = False
+                self._sweep()
+            case Down(ref, reason):
+                self._bury(ref, reason)
+            case _:
+                assert_never(message)
+
+    def idle(self) -> None:
+        """Dispatch and claim, once per drained inbox: credits that arrive together are one claim."""
+        if self._pinning:
+            self._pin()
+        self._dispatch()
+        while not self._dry and not self.stop_requested.is_set():
+            demand = self._demand()
+            if demand <= 0 or not self._claim(demand):
+                break
+            self._dispatch()
+        if self._pool.waiting:
+            self._sweep_later()
+        self._show()
+
+    def terminate(self, reason: Reason) -> None:
+        """On an ordered stop let running jobs end, within the grace; everything else goes back."""
+        for version in list(self._pool.waiting):
+            jobs = self._pool.take(version, 1 << 30)
+            send(self._completer, Release(jobs))
+        if not isinstance(reason, Crashed):
+            self._drain()
+        self._session.close()
+
+    # -- claiming ------------------------------------------------------------------
+
+    def _demand(self) -> int:
+        if self._unsettled > MAX_UNSETTLED or self._unsettled_bytes > MAX_UNSETTLED_BYTES:
+            return 0
+        appetite = self._pool.appetite
+        demand = appetite - self._pool.in_hand
+        # Under load claims of a quarter or more: the statement's own cost is shared by more jobs.
+        return demand if demand >= appetite // 4 else 0
+
+    def _claim(self, demand: int) -> bool:
+        """Claim up to `demand` jobs; False if there is nothing to dispatch."""
+        claim = new_id()
+        tags = self._tags
+
+        def work(connection: Connection, again: bool) -> list[ClaimedJob]:
+            if again:
+                held = claims.claimed_jobs(connection, self._holder, claim)
+                if held:
+                    return held
+            return claims.claim_jobs(connection, self._holder, claim, tags, demand)
+
+        jobs = self._session.insist(work, self.stop_requested, "claim")
+        if jobs is None:
+            return False
+        if len(tags) > 1:
+            # Tags of equal priority take turns at being first.
+            self._tags = [*tags[1:], tags[0]]
+        stopped_short = any(job.rescues for job in jobs) or (
+            sum(job.args_bytes for job in jobs) >= claims.MAX_CLAIM_BYTES // 2
+        )
+        if len(jobs) < demand and not stopped_short:
+            self._dry = True
+        if not jobs:
+            self._look_ahead()
+            return False
+        self._unsettled += len(jobs)
+        self._pool.hold(jobs)
+        self._context.events.publish(
+            Moved(Action.CLAIM, State.QUEUED, State.RUNNING, [job.id for job in jobs], self._holder.worker)
+        )
+        if self._dry:
+            self._dispatch()
+            self._look_ahead()
+        return True
+
+    def _look_ahead(self) -> None:
+        """Set a timer for the next scheduled job; asked seldom, because a poll comes anyway."""
+        now = monotonic()
+        if now - self._due_asked < DUE_SECONDS:
+            send_after(DUE_SECONDS, self.actor_ref, Due())
+            return
+        self._due_asked = now
+        try:
+            seconds = self._session.run(lambda c: claims.next_due_seconds(c, self._tags))
+        except StoreUnavailable:
+            return
+        if seconds is not None and seconds < self._limits.poll_seconds:
+            send_after(max(0.0, seconds) + 0.001, self.actor_ref, Due())
+
+    def _poll_later(self) -> None:
+        pause = self._limits.poll_seconds * random.uniform(0.5, 1.0)  # noqa: S311  jitter
+        send_after(pause, self.actor_ref, Poll())
+
+    # -- dispatching ---------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        pool = self._pool
+        if not pool.waiting:
+            return
+        for handle, share in pool.plan():
+            self._send(handle, share)
+        for version in list(pool.waiting):
+            self._find_room(version)
+
+    def _send(self, handle: Handle, share: int) -> None:
+        version = (handle.script.workspace, handle.script.hash)
+        jobs = self._pool.take(version, share)
+        handle.in_flight += len(jobs)
+        if not send(handle.ref, Run(jobs)):
+            # It has just ended; its Down is under way.
+            handle.in_flight -= len(jobs)
+            handle.retiring = True
+            self._pool.hold(jobs, front=True)
+
+    def _find_room(self, version: Version) -> None:
+        """Start a Runner for jobs that found none with room, if there is a place for it."""
+        pool = self._pool
+        if not pool.may_start(version):
+            return
+        runners = [h for h in pool.runners_of(version) if not h.retiring]
+        if any(not h.ready for h in runners):
+            return
+        if pool.unpinned >= pool.processes:
+            idle = pool.evictable()
+            if idle is None:
+                return
+            self._retire(idle)
+        script = self._script(version)
+        if script is None:
+            return
+        handle = self._start(script)
+        if handle is not None:
+            self._send(handle, handle.room)
+
+    def _start(self, script: Script) -> Handle | None:
+        self._numbers += 1
+        number = self._numbers
+        name = self._context.address(f"{self._worker}/runner {number}")
+        spec = ChildSpec(
+            id=f"runner {number}",
+            start=partial(
+                Runner.spawn, self._context, self._worker, number, script, self._completer,
+                self.actor_ref, name=name,
+            ),
+            restart=TEMPORARY,
+            shutdown=10.0,
+        )
+        version = (script.workspace, script.hash)
+        try:
+            ref = start_child(self._runners, spec)
+        except Exception as error:
+            logger.exception("no process for %s", script.path)
+            self._pool.failed(version)
+            self._fail_waiting(version, "StartFailed", f"the process could not be started: {error}")
+            return None
+        if ref is None:
+            return None
+        handle = self._pool.add(number, ref, script)
+        self.monitor(ref)
+        return handle
+
+    def _script(self, version: Version) -> Script | None:
+        script = self._scripts.get(version)
+        if script is None:
+            try:
+                script = self._session.run(lambda c: scripts.script_by_hash(c, *version))
+            except StoreUnavailable:
+                return None
+            if script is None:
+                self._fail_waiting(version, "ScriptNotFound", f"there is no script version {version[1]}")
+                return None
+            self._scripts[version] = script
+        return script
+
+    def _fail_waiting(self, version: Version, name: str, message: str) -> None:
+        if version not in self._pool.waiting:
+            return
+        now = monotonic()
+        result = error_result(name, message)
+        jobs = self._pool.take(version, 1 << 30)
+        send(self._completer, Outcomes([Outcome(job, Verdict.FAILURE, result, 0, now) for job in jobs]))
+
+    # -- Runners -------------------------------------------------------------------
+
+    def _progress(self, told: Progress) -> None:
+        self._unsettled_bytes += told.result_bytes
+        handle = self._pool.handles.get(told.runner)
+        if handle is None:
+            return
+        handle.in_flight = max(0, handle.in_flight - told.jobs)
+        handle.window.observe(told.jobs, told.spent_us)
+        if handle.in_flight == 0:
+            handle.idle_since = monotonic()
+
+    def _retire(self, handle: Handle) -> None:
+        handle.retiring = True
+        send(handle.ref, Drain())
+
+    def _bury(self, ref: object, reason: Reason) -> None:
+        for number, handle in list(self._pool.handles.items()):
+            if handle.ref == ref:
+                self._pool.remove(number)
+                if isinstance(reason, Crashed):
+                    self._release_missing(certain=True)
+                break
+        self._pinning = True
+
+    def _pin(self) -> None:
+        """Start what is dedicated and not running; let go of versions that are no longer current."""
+        self._pinning = False
+        wanted = self._limits.dedicated
+        if not wanted:
+            return
+        try:
+            current = self._session.run(scripts.dedicated_scripts)
+        except StoreUnavailable:
+            self._pinning = True
+            return
+        mine = [
+            s for s in current
+            if "*" in wanted or s.path in wanted or f"{s.workspace}:{s.path}" in wanted
+        ]
+        pinned = {(s.workspace, s.hash): s for s in mine}
+        for handle in self._pool.handles.values():
+            version = (handle.script.workspace, handle.script.hash)
+            handle.pinned = handle.pinned and version in pinned
+        self._pinned = pinned
+        self._scripts.update(pinned)
+        for version, script in pinned.items():
+            runners = [h for h in self._pool.runners_of(version) if not h.retiring]
+            if any(h.pinned for h in runners):
+                continue
+            if runners:
+                runners[0].pinned = True
+            elif self._pool.may_start(version):
+                handle = self._start(script)
+                if handle is not None:
+                    handle.pinned = True
+            else:
+                self._pinning = True
+                self._sweep_later()
+        self._serve([*self._limits.tags, *sorted({s.tag for s in mine} - set(self._limits.tags))])
+
+    def _serve(self, tags: list[str]) -> None:
+        if sorted(tags) == sorted(self._tags):
+            return
+        self._tags = tags
+        self._dry = False
+        try:
+            self._session.run(lambda c: serve_tags(c, self._context.node, tags))
+        except StoreUnavailable:
+            self._pinning = True
+
+    # -- what gets stuck -----------------------------------------------------------
+
+    def _sweep_later(self) -> None:
+        if not self._sweeping:
+            self._sweeping = True
+            send_after(SWEEP_SECONDS, self.actor_ref, Sweep())
+
+    def _sweep(self) -> None:
+        """Jobs that wait in vain: make a Runner give way, then give them back."""
+        now = monotonic()
+        pool = self._pool
+        for version, queue in list(pool.waiting.items()):
+            age = now - queue.since
+            runners = [h for h in pool.runners_of(version) if not h.retiring]
+            if age > PATIENCE_SECONDS and not runners and pool.may_start(version):
+                if pool.unpinned >= pool.processes and not any(h.retiring for h in pool.handles.values()):
+                    victim = pool.victim(version)
+                    if victim is not None:
+                        self._retire(victim)
+            if age > RELEASE_SECONDS:
+                released = pool.take(version, 1 << 30)
+                send(self._completer, Release(released))
+                # Not by us, not now: whoever has room may take them.
+                self._dry = True
+                send_after(RELEASE_SECONDS, self.actor_ref, Due())
+
+    def _cancel(self, wanted: frozenset[str]) -> None:
+        found = self._pool.take_cancelled(wanted)
+        now = monotonic()
+        if found:
+            send(self._completer, Outcomes([Judge.cancelled(job, 0, now) for job in found]))
+        left = wanted - {job.id for job in found}
+        if left:
+            for handle in self._pool.handles.values():
+                send(handle.ref, Cancel(left))
+
+    # -- reconciling ---------------------------------------------------------------
+
+    def _adopt(self) -> None:
+        """Take over the Runners of the Puller before us."""
+        for child in which_children(self._runners):
+            if child.ref is None:
+                continue
+            try:
+                told = child.ref.ask(Adopt(self.actor_ref), timeout=ASK_SECONDS)
+            except (ActorDeadError, Timeout):
+                continue
+            if isinstance(told, Adopted):
+                handle = self._pool.add(told.runner, child.ref, told.script)
+                handle.in_flight = len(told.jobs)
+                handle.ready = told.ready
+                self._numbers = max(self._numbers, told.runner)
+                self._unsettled += len(told.jobs)
+                self.monitor(child.ref)
+
+    def _reconcile(self) -> None:
+        self._release_missing(certain=not self._pool.handles)
+
+    def _release_missing(self, *, certain: bool) -> None:
+        """Give back what the database says we hold and nobody has.
+
+        The order makes it safe: (1) ask the database, (2) the Runners, (3) the Completer. A job moves
+        only Runner → Completer → database, so one that is nowhere in 2 and 3 was settled after 1, and
+        then its fence is gone. One on its way back to us (`Returned` in our inbox) is found missing
+        once; only what is missing twice is released, unless nobody can be on the way.
+        """
+        try:
+            held = self._session.run(lambda c: claims.held_jobs(c, self._holder))
+        except StoreUnavailable:
+            return
+        here = {job.id for queue in self._pool.waiting.values() for job in queue.jobs}
+        for handle in self._pool.handles.values():
+            try:
+                here |= handle.ref.ask(Holding(), timeout=ASK_SECONDS)  # type: ignore[arg-type]
+            except (ActorDeadError, Timeout):
+                return
+        try:
+            here |= ask(self._completer, Holding(), timeout=ASK_SECONDS)
+        except (ActorDeadError, Timeout):
+            return
+        missing = frozenset(held) - here
+        lost = missing if certain else missing & self._missing
+        self._missing = missing - lost
+        if lost:
+            logger.warning("%d jobs were in nobody's hands and go back to the queue", len(lost))
+            fences = [(job, held[job]) for job in lost]
+            try:
+                released = self._session.run(lambda c: claims.release_jobs(c, fences))
+            except StoreUnavailable:
+                return
+            self._unsettled = max(0, self._unsettled - len(released))
+            self._dry = False
+
+    # -- ending --------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        refs = [handle.ref for handle in self._pool.handles.values()]
+        for ref in refs:
+            send(ref, Drain())
+        deadline = monotonic() + self._context.config.node.grace_seconds
+        for ref in refs:
+            assert isinstance(ref, ProcessRef)  # noqa: S101  start_child gives nothing else
+            while not ref.exited.wait(0.05):
+                if self._context.hurry.is_set() or monotonic() > deadline:
+                    return
+
+    def _show(self) -> None:
+        self.info = {
+            "state": "dry" if self._dry else "wet",
+            "in_hand": self._pool.in_hand,
+            "unsettled": self._unsettled,
+            "tags": list(self._tags),
+        }

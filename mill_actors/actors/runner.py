@@ -1,0 +1,376 @@
+"""A Runner: one warm language process, one job at a time in it, many on their way to it.
+
+States: STARTING (frames are written ahead while the script is imported) → READY → DRAINING (gives
+back what has not started, finishes what runs) → ended. A process that dies takes its Runner along:
+the job that ran in it fails, what had not started goes back, and the Puller starts another Runner.
+
+Which jobs have started is decided by the kernel, not by the process's cooperation: each frame has a
+permit in a second pipe, which the process takes before it starts the job and from which we can take
+it back, however busy the process is (`runtimes/permits.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from time import monotonic
+from typing import assert_never
+
+from pykka import ActorRef
+
+from mill_actors.actors.attempt import Judge, Sentence
+from mill_actors.actors.context import NodeContext
+from mill_actors.actors.messages import (
+    Adopt,
+    Adopted,
+    Cancel,
+    Drain,
+    Holding,
+    Outcomes,
+    Printed,
+    Progress,
+    Ready,
+    Release,
+    Returned,
+    Run,
+    Tick,
+)
+from mill_actors.actors.output import Output
+from mill_actors.actors.signing import Signing
+from mill_actors.jobs.job import ClaimedJob
+from mill_actors.jobs.outcome import Outcome, Verdict
+from mill_actors.jobs.script import Script
+from mill_actors.runtimes.frames import BadFrame, Broken, Done, Fail, decode, encode_context, encode_run
+from mill_actors.runtimes.frames import Ready as ProcessReady
+from mill_actors.runtimes.warm import WarmProcess, start_process
+from mill_actors.store.logs import LogChunk
+from mill_actors.store.settlement import Retrial
+from supervisors import PortData, PortExit, Process, Reason, send, send_after
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.1
+#: A job that waits behind one that runs this long is taken back and goes elsewhere.
+PATIENCE_SECONDS = 0.1
+#: The capture file is emptied when it has grown beyond this.
+MAX_CAPTURE_BYTES = 32 * 1024 * 1024
+
+
+class Runner(Process):
+    """Owns one process; ends with it."""
+
+    def init(
+        self,
+        context: NodeContext,
+        worker: str,
+        number: int,
+        script: Script,
+        completer: str,
+        puller: ActorRef[object],
+    ) -> None:
+        self._context = context
+        self._number = number
+        self._script = script
+        self._completer = completer
+        self._puller = puller
+        self._log_writer = context.address("log writer")
+        self._flying: dict[str, ClaimedJob] = {}
+        self._next = 0
+        self._head_since = 0.0
+        self._ready = False
+        self._draining = False
+        self._ticking = False
+        self._began = monotonic()
+        self._user = ""
+        self._parked: list[ClaimedJob] = []
+        limits = context.config.worker
+        self._judge = Judge(script, limits)
+        self._signing = Signing(context.token_keys)
+        self._process: WarmProcess = start_process(self.actor_ref, script, context.config)
+        self._output = Output(self._process.capture, limits.max_log_bytes_per_job)
+        self._show("starting")
+        self._tick_later()
+
+    def handle(self, message: Run | PortData | PortExit | Tick | Cancel | Drain | Adopt | Holding) -> object:
+        match message:
+            case PortData(_, data):
+                self._hear(data)
+            case Run(jobs):
+                self._accept(jobs)
+            case Tick():
+                self._tick()
+            case PortExit():
+                self._bury(message)
+            case Cancel(jobs):
+                self._cancel(jobs)
+            case Drain():
+                self._drain()
+            case Holding():
+                return frozenset(self._flying) | {job.id for job in self._parked}
+            case Adopt(puller):
+                self._puller = puller
+                held = frozenset(self._flying) | {job.id for job in self._parked}
+                return Adopted(self._number, self._script, held, self._ready)
+            case _:
+                assert_never(message)
+        return None
+
+    def terminate(self, reason: Reason) -> None:
+        process = self._process
+        process.kill()
+        process.wait(5.0)
+        self._give_back([*self._flying.values(), *self._parked])
+        process.close()
+
+    # -- feeding -------------------------------------------------------------------
+
+    def _accept(self, jobs: Sequence[ClaimedJob]) -> None:
+        if self._draining:
+            self._give_back(jobs)
+        elif self._parked:
+            self._parked.extend(jobs)
+        else:
+            self._feed(jobs)
+
+    def _feed(self, jobs: Sequence[ClaimedJob]) -> None:
+        """Write permits, then frames: a process that sees a frame finds its permit, or it was taken."""
+        flying = self._flying
+        if not flying:
+            self._head_since = monotonic()
+        parts: list[bytes] = []
+        number = self._next
+        sign = self._signing.sign
+        for job in jobs:
+            if job.created_by != self._user:
+                self._user = job.created_by
+                parts.append(encode_context(self._process.identity(job)))
+            parts.append(encode_run(number, job.id, job.claim, job.args.encode(), sign(job)))
+            flying[job.id] = job
+            number += 1
+        self._process.permits.grant(self._next, len(jobs))
+        self._next = number
+        self._process.send(b"".join(parts))
+        self._tick_later()
+
+    def _take_back(self) -> list[ClaimedJob]:
+        """Take back every job that has not started. From now on none of them can start."""
+        taken = self._process.permits.take_back()
+        if not taken:
+            return []
+        jobs = list(self._flying.values())[-taken:]
+        for job in jobs:
+            del self._flying[job.id]
+        return jobs
+
+    # -- hearing -------------------------------------------------------------------
+
+    def _hear(self, data: bytes) -> None:
+        try:
+            replies = decode(data)
+        except BadFrame as error:
+            logger.error("%s: its process broke the protocol: %s", self.name, error)
+            self._sentence(Sentence("ProtocolBroken", "the process wrote something that is no answer"))
+            return
+        now = monotonic()
+        flying = self._flying
+        finished: list[Outcome] = []
+        retried: list[Retrial] = []
+        logs: list[LogChunk] = []
+        spent = 0
+        for reply in replies:
+            kind = reply.__class__
+            if kind is Done or kind is Fail:
+                job = flying.get(reply.job_id)
+                if job is None or job.claim != reply.claim:
+                    logger.warning("%s: an answer for a job it does not hold: %s", self.name, reply.job_id)
+                    continue
+                del flying[reply.job_id]
+                spent += reply.duration_us
+                if reply.out != self._output.read_to:
+                    logs += self._output.end(job, reply.out)
+                if kind is Done:
+                    finished.append(
+                        Outcome(job, Verdict.SUCCESS, bytes(reply.result), reply.duration_us, now)
+                    )
+                else:
+                    self._judge.fail(job, b'{"error":%b}' % bytes(reply.error), reply.duration_us, now, finished, retried)
+            elif kind is ProcessReady:
+                self._ready = True
+                self._head_since = now
+                self._output.skip()
+                send(self._puller, Ready(self._number, now - self._began))
+            elif kind is Broken:
+                self._break(b'{"error":%b}' % bytes(reply.error), now)
+        self._head_since = now
+        ended = len(finished) + len(retried)
+        if ended:
+            send(self._completer, Outcomes(finished, retried, logs))
+            size = sum([len(outcome.result) for outcome in finished])
+            send(self._puller, Progress(self._number, ended, spent, size))
+        self._settle_down()
+
+    def _settle_down(self) -> None:
+        if self._output.read_to > MAX_CAPTURE_BYTES and not self._parked:
+            # Nobody may print while the file is emptied: hold back, wait for the one that runs.
+            self._parked = self._take_back()
+        if not self._flying:
+            if self._output.read_to > MAX_CAPTURE_BYTES:
+                self._output.empty()
+            if self._parked:
+                parked, self._parked = self._parked, []
+                self._feed(parked)
+            elif self._draining:
+                self.exit()
+
+    # -- watching ------------------------------------------------------------------
+
+    def _tick_later(self) -> None:
+        if not self._ticking:
+            self._ticking = True
+            send_after(TICK_SECONDS, self.actor_ref, Tick())
+
+    def _tick(self) -> None:
+        self._ticking = False
+        if not self._flying and self._ready:
+            self._show("idle")
+            return
+        self._tick_later()
+        now = monotonic()
+        elapsed = now - self._head_since
+        if not self._ready:
+            limit = self._context.config.worker.start_timeout_seconds
+            if now - self._began > limit:
+                self._sentence(Sentence("StartTimeout", f"the script was not imported within {limit:g} s"))
+            return
+        self._show("busy")
+        if elapsed < PATIENCE_SECONDS:
+            return
+        if len(self._flying) > 1:
+            taken = self._take_back()
+            if taken:
+                send(self._puller, Returned(self._number, taken))
+        head = next(iter(self._flying.values()), None)
+        if head is None:
+            return
+        chunks = self._output.progress(head)
+        if chunks:
+            send(self._log_writer, Printed(chunks))
+        sentence = self._judge.look(head, elapsed, self._process)
+        if sentence is not None:
+            self._sentence(sentence)
+
+    def _sentence(self, sentence: Sentence) -> None:
+        """Kill the process; its `PortExit` settles the job that ran, with this reason."""
+        self._judge.sentence = self._judge.sentence or sentence
+        self._process.kill()
+
+    def _cancel(self, jobs: frozenset[str]) -> None:
+        wanted = [job for job in self._flying if job in jobs]
+        if not wanted:
+            return
+        taken = self._take_back()
+        cancelled = [job for job in taken if job.id in jobs]
+        if cancelled:
+            self._settle_cancelled(cancelled)
+        head = next(iter(self._flying.values()), None)
+        if head is not None and head.id in jobs:
+            # What waited must not wait for a new process of ours.
+            self._return([job for job in taken if job.id not in jobs])
+            self._sentence(Sentence("Canceled", "", is_cancel=True))
+        else:
+            self._feed_again([job for job in taken if job.id not in jobs])
+
+    def _feed_again(self, jobs: list[ClaimedJob]) -> None:
+        if jobs:
+            self._feed(jobs)
+        else:
+            self._settle_down()
+
+    def _settle_cancelled(self, jobs: Sequence[ClaimedJob]) -> None:
+        now = monotonic()
+        finished = [self._judge.cancelled(job, 0, now) for job in jobs]
+        send(self._completer, Outcomes(finished))
+        send(self._puller, Progress(self._number, len(finished), 0))
+
+    # -- ending --------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        self._draining = True
+        self._show("draining")
+        self._give_back([*self._take_back(), *self._parked])
+        self._parked = []
+        if not self._flying:
+            self.exit()
+
+    def _break(self, error: bytes, now: float) -> None:
+        """The import failed: so has every job that came for it."""
+        self._take_back()
+        self._fail_all([*self._flying.values(), *self._parked], error, now)
+
+    def _fail_all(self, jobs: Iterable[ClaimedJob], error: bytes, now: float) -> None:
+        finished: list[Outcome] = []
+        retried: list[Retrial] = []
+        logs: list[LogChunk] = []
+        for job in jobs:
+            logs += self._output.end(job, self._process.capture.size())
+            self._judge.fail(job, error, 0, now, finished, retried)
+        self._flying.clear()
+        self._parked = []
+        send(self._completer, Outcomes(finished, retried, logs))
+        send(self._puller, Progress(self._number, len(finished) + len(retried), 0))
+
+    def _bury(self, exit: PortExit) -> None:  # noqa: A002  its name everywhere
+        now = monotonic()
+        waiting = [*self._take_back(), *self._parked]
+        self._parked = []
+        running = list(self._flying.values())
+        if not self._ready:
+            sentence = self._judge.sentence or _death(exit, "while its script was imported")
+            self._fail_all([*running, *waiting], sentence.error(), now)
+        else:
+            for job in running:
+                self._settle_dead(job, exit, now)
+            self._flying.clear()
+            self._return(waiting)
+        self.exit()
+
+    def _settle_dead(self, job: ClaimedJob, exit: PortExit, now: float) -> None:  # noqa: A002
+        duration = int((now - self._head_since) * 1e6)
+        logs = self._output.end(job, self._process.capture.size())
+        finished: list[Outcome] = []
+        retried: list[Retrial] = []
+        sentence = self._judge.sentence or _death(exit, "while it ran this job")
+        if sentence.is_cancel:
+            finished.append(self._judge.cancelled(job, duration, now))
+        else:
+            self._judge.fail(job, sentence.error(), duration, now, finished, retried)
+        send(self._completer, Outcomes(finished, retried, logs))
+        send(self._puller, Progress(self._number, 1, duration))
+
+    def _return(self, jobs: Sequence[ClaimedJob]) -> None:
+        if jobs and not send(self._puller, Returned(self._number, jobs)):
+            self._give_back(jobs)
+
+    def _give_back(self, jobs: Sequence[ClaimedJob]) -> None:
+        if jobs:
+            send(self._completer, Release(jobs))
+
+    def _show(self, state: str) -> None:
+        self.info = {
+            "state": state,
+            "script": f"{self._script.path} {self._script.hash}",
+            "in_flight": len(self._flying),
+            "pid": self._process.pid,
+        }
+
+
+def _death(exit: PortExit, when: str) -> Sentence:  # noqa: A002
+    if exit.signal is not None:
+        how = f"was ended by signal {exit.signal}"
+    elif exit.returncode is not None:
+        how = f"exited with code {exit.returncode}"
+    else:
+        how = "ended"
+    return Sentence("ProcessDied", f"the process {how} {when}")
+
+

@@ -1,0 +1,73 @@
+"""A script version: code in one language with a `main`, named by its content hash."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from mill_actors.errors import InvalidArgs
+from mill_actors.jobs.retry import NO_RETRY, RetryPolicy
+
+#: Windmill's paths: `f/folder/name`, `u/user/name`, with any further segments.
+PATH = re.compile(r"^[fu]/[A-Za-z0-9_-]+(/[A-Za-z0-9_.-]+)+$")
+
+
+class ScriptOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a script says about how its jobs run; a job may override each at submission."""
+
+    tag: str | None = None
+    #: Pins warm processes at boot in the workers that serve it; its tag is `workspace:path`.
+    dedicated: bool = False
+    priority: Annotated[int, Meta(ge=0, le=100)] = 0
+    timeout_seconds: Annotated[float, Meta(gt=0)] | None = None
+    retry: RetryPolicy = NO_RETRY
+    #: At most this many of its jobs at a time, over all workers.
+    concurrency_limit: Annotated[int, Meta(gt=0)] | None = None
+    #: What the limit counts by; `$workspace` and `$args[name]` are filled in. Default: the path.
+    concurrency_key: str | None = None
+
+
+class Script(Struct, frozen=True):
+    """One immutable version."""
+
+    workspace: str
+    path: str
+    language: str
+    content: str
+    hash: str
+    tag: str
+    options: ScriptOptions = ScriptOptions()
+
+    @property
+    def dedicated(self) -> bool:
+        """Whether its processes are pinned."""
+        return self.options.dedicated
+
+
+def make_script(
+    workspace: str, path: str, language: str, content: str, options: ScriptOptions = ScriptOptions()
+) -> Script:
+    """Name a version by its content; raise `InvalidArgs` if the path is none.
+
+    The hash is the first 16 hex digits of SHA-256 over path, language, content and options: the
+    length Windmill shows.
+    """
+    if not PATH.fullmatch(path):
+        raise InvalidArgs(path, "a path looks like f/folder/name or u/user/name")
+    if "\0" in content:
+        raise InvalidArgs(path, "the code contains a NUL character")
+    told = msgspec.json.encode([path, language, content, options], order="deterministic")
+    tag = options.tag or (f"{workspace}:{path}" if options.dedicated else language)
+    return Script(
+        workspace=workspace,
+        path=path,
+        language=language,
+        content=content,
+        hash=hashlib.sha256(told).hexdigest()[:16],
+        tag=tag,
+        options=options,
+    )

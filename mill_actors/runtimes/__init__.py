@@ -1,0 +1,1 @@
+"""How code becomes a warm process: languages, frames, captured output, files, environment."""

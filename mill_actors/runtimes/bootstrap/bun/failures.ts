@@ -1,0 +1,79 @@
+// What a failed job answers: name, message and stack of an error, for its author. The stack
+// has the lines of the user's file; frames of this program and of Bun above them are left out.
+
+const LIMIT = 64 * 1024;
+const OURS = import.meta.dir;
+
+/** A failure this program finds itself; it has a message and no stack. */
+export class Failure extends Error {
+  constructor(
+    override readonly name: string,
+    message: string,
+    readonly extra?: Record<string, unknown>,
+  ) {
+    super(message);
+  }
+}
+
+/** Thrown by `process.exit` inside a job. */
+export class ProcessExit extends Error {
+  override readonly name = "ProcessExit";
+  constructor(readonly code: unknown) {
+    super(`the script called process.exit(${code === undefined ? "" : String(code)})`);
+  }
+}
+
+const cut = (text: string): string =>
+  text.length <= LIMIT
+    ? text
+    : `${text.slice(0, LIMIT / 2)}\n... ${text.length - LIMIT} characters left out ...\n${text.slice(-LIMIT / 2)}`;
+
+function stackOf(error: Error): string {
+  const lines = String(error.stack ?? "").split("\n");
+  const isOurs = (line: string) => line.includes(OURS) || line.includes("(native");
+  while (lines.length > 0 && isOurs(lines.at(-1) as string)) lines.pop();
+  let text = lines.filter((line) => !line.includes(OURS)).join("\n");
+  if (error.cause instanceof Error) text += `\ncaused by ${stackOf(error.cause)}`;
+  return text;
+}
+
+function attributes(error: Error): Record<string, unknown> | undefined {
+  const extra: Record<string, unknown> = {};
+  const own = ["name", "message", "stack", "cause", "line", "column", "sourceURL", "originalLine", "originalColumn"];
+  for (const key of Object.keys(error)) {
+    if (own.includes(key)) continue;
+    try {
+      const value = (error as unknown as Record<string, unknown>)[key];
+      extra[key] = JSON.parse(JSON.stringify(value) ?? "null");
+    } catch {
+      continue;
+    }
+  }
+  if (Object.keys(extra).length === 0) return undefined;
+  return JSON.stringify(extra).length <= LIMIT ? extra : undefined;
+}
+
+function text(value: unknown): string {
+  try {
+    return typeof value === "string" ? value : (JSON.stringify(value) ?? String(value));
+  } catch {
+    return Object.prototype.toString.call(value);
+  }
+}
+
+/** The error as JSON: name, message, stack and, if it has some, extra attributes. */
+export function describe(error: unknown): string {
+  if (error instanceof Failure) {
+    const { name, message, extra } = error;
+    return JSON.stringify({ name, message, stack: "", extra });
+  }
+  if (!(error instanceof Error)) {
+    return JSON.stringify({ name: "Error", message: cut(text(error)), stack: "" });
+  }
+  return JSON.stringify({
+    name: String(error.name),
+    message: cut(String(error.message)),
+    stack: cut(stackOf(error)),
+    extra: attributes(error),
+  });
+}

@@ -1,0 +1,189 @@
+// The life of a Bun process: init, import, then one job at a time until its input ends.
+//
+//   STARTING   the init frame is read, the script imported       -> ready, or broken and exit 1
+//   RUNNING    a job's `main` runs, or its promise is awaited     -> done or fail, at once
+//   WAITING    nothing left: the event loop turns, for the script's timers and sockets too
+//   ENDING     no job is started any more                         -> exit 0
+//
+// Frames arrive as a stream on the event loop, which gets a turn at least every 200 us of
+// work: that is what lets an older job's timer fire. Before each job its permit is taken from a
+// second pipe (mill_actors/runtimes/permits.py): what the node has taken back is dropped.
+
+import { readFileSync, readSync, writeSync } from "node:fs";
+import { Signature, type Arguments } from "./arguments.ts";
+import { ANSWERS, FRAMES, PERMITS, claim, mend, size } from "./descriptors.ts";
+import { Failure, ProcessExit, describe } from "./failures.ts";
+import { encode } from "./results.ts";
+import { Job, World, jobs } from "./world.ts";
+
+interface Init {
+  script: string;
+  env?: Record<string, string>;
+  max_result_bytes: number;
+  arguments?: "strict" | "windmill";
+}
+
+const DRAIN_NS = 200_000;
+
+let waiting: string[] = [];
+let next = 0;
+let hasEnded = false;
+let wake: () => void = () => {};
+
+/** Writes an answer whole; the pipe may take it in pieces. */
+function write(text: string): void {
+  let written = writeSync(ANSWERS, text);
+  if (written === text.length) return;
+  const data = Buffer.from(text);
+  while (written < data.length) written += writeSync(ANSWERS, data, written);
+}
+
+const permit = Buffer.alloc(8);
+let latest = -1;
+
+/** Takes the frame's permit; false if the node has taken it back, so that it must not run. */
+function isPermitted(number: number): boolean {
+  while (latest < number) {
+    try {
+      if (readSync(PERMITS, permit) < 8) return false;
+    } catch {
+      return false; // EAGAIN: nothing left to take
+    }
+    latest = Number(permit.readBigInt64LE());
+  }
+  return latest === number;
+}
+
+async function receive(): Promise<void> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of Bun.file(FRAMES).stream()) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = lines.pop() as string;
+    for (const line of lines) {
+      if (line !== "") waiting.push(line);
+    }
+    wake();
+  }
+  hasEnded = true;
+  wake();
+}
+
+/** The next frame, or undefined when the input has ended. */
+async function take(): Promise<string | undefined> {
+  while (next >= waiting.length) {
+    if (hasEnded) return undefined;
+    waiting = [];
+    next = 0;
+    await new Promise<void>((resolve) => {
+      wake = resolve;
+    });
+  }
+  return hasEnded ? undefined : waiting[next++];
+}
+
+async function load(init: Init): Promise<Signature> {
+  const module = (await import(init.script)) as Record<string, unknown>;
+  const fallback = module["default"] as { main?: unknown } | undefined;
+  const main = module["main"] ?? fallback?.main ?? fallback;
+  if (typeof main !== "function") {
+    throw new Failure("NoMain", "the script exports no function main");
+  }
+  const isLenient = init.arguments === "windmill";
+  return new Signature(main as (...values: unknown[]) => unknown, readFileSync(init.script, "utf8"), isLenient);
+}
+
+async function collected(value: unknown): Promise<unknown> {
+  if (typeof value !== "object" || value === null) return value;
+  const tag = Object.prototype.toString.call(value);
+  if (tag === "[object Generator]") return [...(value as Generator)];
+  if (tag !== "[object AsyncGenerator]") return value;
+  const items: unknown[] = [];
+  for await (const item of value as AsyncGenerator) items.push(item);
+  return items;
+}
+
+class Process {
+  readonly #world = new World();
+  #signature!: Signature;
+  #limit = 0;
+
+  async start(init: Init): Promise<boolean> {
+    Object.assign(process.env, init.env ?? {});
+    this.#limit = init.max_result_bytes;
+    this.#world.prepare();
+    try {
+      this.#signature = await load(init);
+    } catch (error) {
+      write(`["broken",${describe(error)}]\n`);
+      return false;
+    }
+    this.#world.remember();
+    this.#world.restore();
+    write(`["ready",${process.pid},${size()}]\n`);
+    return true;
+  }
+
+  async serve(): Promise<void> {
+    let drained = Bun.nanoseconds();
+    for (;;) {
+      if (Bun.nanoseconds() - drained > DRAIN_NS) {
+        await new Promise<void>((resolve) => setImmediate(resolve));
+        drained = Bun.nanoseconds();
+      }
+      const line = next < waiting.length && !hasEnded ? waiting[next++] : await take();
+      if (line === undefined) return;
+      if (line.startsWith('["run",')) await this.#run(line);
+      else if (line.startsWith('["context",')) {
+        this.#world.context((JSON.parse(line) as [string, Record<string, string>])[1]);
+      } else throw new Error(`not a frame: ${line.slice(0, 200)}`);
+    }
+  }
+
+  async #run(line: string): Promise<void> {
+    const [, number, id, claimed, given, token] = JSON.parse(line) as [string, number, string, string, Arguments, string];
+    if (!isPermitted(number)) return;
+    this.#world.identify(id, token);
+    const started = Bun.nanoseconds();
+    let kind = "done";
+    let answer: string;
+    const job = new Job();
+    try {
+      let result = jobs.run(job, () => this.#signature.call(given));
+      if (typeof result === "object" && result !== null) {
+        if (typeof (result as PromiseLike<unknown>).then === "function") {
+          const exited = new Promise<never>((_, reject) => {
+            job.exit = reject;
+          });
+          result = await Promise.race([result, exited]);
+        }
+        result = await collected(result);
+      }
+      answer = encode(result, this.#limit);
+    } catch (error) {
+      kind = "fail";
+      answer = describe(error);
+    }
+    job.isOver = true;
+    const duration = Math.trunc((Bun.nanoseconds() - started) / 1000);
+    this.#world.restore();
+    write(`["${kind}","${id}","${claimed}",${size()},${duration},${answer}]\n`);
+  }
+
+  leave(code: number): never {
+    return this.#world.leave(code);
+  }
+}
+
+claim();
+mend();
+const reading = receive();
+const line = await take();
+const self = new Process();
+if (line === undefined) self.leave(0);
+const [kind, init] = JSON.parse(line) as [string, Init];
+if (kind !== "init") throw new Error(`the first frame is ${kind}, not init`);
+if (!(await self.start(init))) self.leave(1);
+await self.serve();
+await reading;
+self.leave(0);

@@ -1,0 +1,61 @@
+"""`sys.stdin`, `sys.stdout` and `sys.stderr` of a process, and their rescue.
+
+Lines go out as they are written, so that a job that kills its process leaves its log behind;
+what stands in a buffer without a newline goes out at the job's end.
+"""
+
+# ruff: noqa: TID252 - this package is loaded by its location, under another name
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+
+def _stream(descriptor: int) -> io.TextIOWrapper[Any]:
+    # The descriptor stays open when the stream is closed, or collected as garbage.
+    mode = "rb" if descriptor == 0 else "wb"
+    return io.TextIOWrapper(
+        open(descriptor, mode, closefd=False),  # noqa: SIM115 - lives as long as the process
+        encoding="utf-8",
+        errors="backslashreplace",
+        line_buffering=True,
+    )
+
+
+class Streams:
+    """The three standard streams every job starts with."""
+
+    def __init__(self) -> None:
+        self._make()
+
+    def _make(self) -> None:
+        self._in, self._out, self._err = (_stream(descriptor) for descriptor in range(3))
+        self._install()
+
+    def _install(self) -> None:
+        sys.stdin = sys.__stdin__ = self._in  # type: ignore[misc]  # declared Final, for users
+        sys.stdout = sys.__stdout__ = self._out  # type: ignore[misc]  # the same
+        sys.stderr = sys.__stderr__ = self._err  # type: ignore[misc]  # the same
+
+    def mend(self) -> None:
+        """Write out what is buffered; put back what was replaced, make anew what was closed."""
+        if sys.stdout is not self._out or sys.stderr is not self._err or sys.stdin is not self._in:
+            self._replace(sys.stdout, sys.stderr)
+        try:
+            self._out.flush()
+            self._err.flush()
+            is_closed = self._in.closed
+        except (ValueError, OSError):  # closed, or detached from its buffer
+            is_closed = True
+        if is_closed:
+            self._make()
+
+    def _replace(self, *others: Any) -> None:
+        for other in others:
+            try:
+                other.flush()
+            except Exception:  # noqa: BLE001, S112 - whatever object the user put there
+                continue
+        self._install()

@@ -1,0 +1,104 @@
+"""What a job may change in its process, and how it is put back before the next job.
+
+The state after the import of the script is the one every job starts with: as if each job had
+a process of its own. Restored are the descriptors 0-2, the standard streams, environment,
+working directory, umask, `sys.path` and `sys.argv`, the recursion limit, hooks, the trace and
+profile functions, the handlers of the usual signals, garbage collection, asyncio's policy.
+Not restored, as in any long-lived program: module globals, `os.putenv` called directly,
+logging and warnings settings, locale, threads and child processes still running, files.
+"""
+
+# ruff: noqa: TID252 - this package is loaded by its location, under another name
+
+from __future__ import annotations
+
+import _signal  # signal.getsignal wraps each answer in an enum: 1.5 us against 0.03
+import gc
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+from .descriptors import Descriptors
+from .streams import Streams
+
+_SIGNALS = tuple(
+    int(getattr(signal, name))
+    for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGCHLD", "SIGPIPE", "SIGHUP", "SIGUSR1", "SIGUSR2")
+)  # fmt: skip
+
+
+class World:
+    """The state every job starts with, taken once and restored after each job."""
+
+    def __init__(self, descriptors: Descriptors, streams: Streams) -> None:
+        self._descriptors = descriptors
+        self._streams = streams
+        self._folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._umask = os.umask(0o077)
+        os.umask(self._umask)
+        self._handlers = list(map(_signal.getsignal, _SIGNALS))
+        self._path = (sys.path, list(sys.path))
+        self._argv = (sys.argv, list(sys.argv))
+        self._settings = self._current_settings()
+
+    def restore(self) -> None:
+        """Put everything back and flush what was printed; 1.6 us when nothing changed."""
+        self._descriptors.mend()
+        self._streams.mend()
+        os.fchdir(self._folder)
+        os.umask(self._umask)
+        if list(map(_signal.getsignal, _SIGNALS)) != self._handlers:
+            self._mend_signals()
+        if self._current_settings() != self._settings:
+            self._mend_settings()
+        path, argv = self._path, self._argv
+        if sys.path is not path[0] or sys.path != path[1]:
+            sys.path = path[0]
+            sys.path[:] = path[1]
+        if sys.argv is not argv[0] or sys.argv != argv[1]:
+            sys.argv = argv[0]
+            sys.argv[:] = argv[1]
+
+    def _mend_signals(self) -> None:
+        for number, handler in zip(_SIGNALS, self._handlers, strict=True):
+            if handler is not None and _signal.getsignal(number) != handler:
+                signal.signal(number, handler)
+
+    @staticmethod
+    def _current_settings() -> tuple[Any, ...]:
+        events = sys.modules.get("asyncio.events")
+        return (
+            sys.excepthook,
+            sys.unraisablehook,
+            sys.displayhook,
+            threading.excepthook,
+            sys.getrecursionlimit(),
+            sys.gettrace(),
+            sys.getprofile(),
+            gc.isenabled(),
+            # A policy remembers the loop of asyncio.run and refuses the next job another one.
+            events and events._event_loop_policy,
+        )
+
+    def _mend_settings(self) -> None:
+        (
+            sys.excepthook,
+            sys.unraisablehook,
+            sys.displayhook,
+            threading.excepthook,
+            recursion,
+            trace,
+            profile,
+            collects,
+            policy,
+        ) = self._settings
+        sys.setrecursionlimit(recursion)
+        sys.settrace(trace)
+        sys.setprofile(profile)
+        (gc.enable if collects else gc.disable)()
+        if "asyncio.events" in sys.modules:
+            # Any: a private name, the only way back to "no policy yet".
+            events: Any = sys.modules["asyncio.events"]
+            events._event_loop_policy = policy

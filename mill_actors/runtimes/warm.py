@@ -1,0 +1,126 @@
+"""A warm process as its Runner holds it: the port, the permits, what it prints, its folder."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+from typing import Any
+
+import psutil
+from pykka import ActorRef
+
+from mill_actors.config import Config
+from mill_actors.jobs.job import ClaimedJob
+from mill_actors.jobs.script import Script
+from mill_actors.runtimes.capture import Capture
+from mill_actors.runtimes.code import CodeCache
+from mill_actors.runtimes.environment import clean_environment, job_variables, script_variables
+from mill_actors.runtimes.frames import Init, encode_init
+from mill_actors.runtimes.languages import LANGUAGES
+from mill_actors.runtimes.permits import Permits
+from supervisors import Port
+
+#: Room in a reply beside the result itself: ids, numbers, quotes.
+FRAME_BYTES = 64 * 1024
+
+
+class WarmProcess:
+    """Started by `start_process`; used from its Runner's thread."""
+
+    def __init__(self, port: Port, permits: Permits, capture: Capture, scratch: Path) -> None:
+        self._port = port
+        self.pid = port.pid
+        self.permits = permits
+        self.capture = capture
+        self._scratch = scratch
+        self.send = port.send
+        self.kill = port.kill
+        self.wait = port.wait
+
+    @staticmethod
+    def identity(job: ClaimedJob) -> dict[str, str]:
+        """Return the variables that say for whom a job runs."""
+        return job_variables(
+            created_by=job.created_by.removeprefix("u/"), permissioned_as=job.created_by, email=None
+        )
+
+    def memory_bytes(self) -> int:
+        """Return the resident memory of the process and its children; 0 if it is gone."""
+        try:
+            process = psutil.Process(self.pid)
+            total: int = process.memory_info().rss
+            for child in process.children(recursive=True):
+                try:
+                    total += child.memory_info().rss
+                except psutil.Error:
+                    continue
+        except psutil.Error:
+            return 0
+        return total
+
+    def close(self) -> None:
+        """Release what outlives the process: descriptors and its folder."""
+        self.permits.close()
+        self.capture.close()
+        CodeCache.remove_scratch(self._scratch)
+
+
+def start_process(owner: ActorRef[Any], script: Script, config: Config) -> WarmProcess:
+    """Start the process of a script; its frames reach `owner`, first of them `ready` or `broken`.
+
+    Raises `InterpreterNotFound`, and OSError if the process can't be started.
+    """
+    language = LANGUAGES[script.language]
+    node, worker = config.node, config.worker
+    user = pwd.getpwnam(node.job_user) if node.job_user is not None else None
+    code = CodeCache(Path(node.work_dir) / "code")
+    file = code.script(script.workspace, script.hash, script.path, language, script.content)
+    environment = clean_environment(os.environ, node.pass_env)
+    if user is not None:
+        environment |= {"HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name}
+    scratch = code.scratch(None if user is None else (user.pw_uid, user.pw_gid))
+    permits = Permits()
+    capture = Capture()
+    try:
+        port = Port.open(
+            owner,
+            language.command(
+                permits=permits.fd,
+                interpreter=node.python if language.name == "python3" else node.bun,
+                bootstrap=code.bootstrap(),
+                memory_mb=worker.memory_mb,
+            ),
+            env=environment,
+            cwd=str(scratch),
+            stderr=capture.fd,
+            pass_fds=(permits.fd,),
+            user=None if user is None else user.pw_uid,
+            group=None if user is None else user.pw_gid,
+            extra_groups=None if user is None else (),
+            max_frame_bytes=worker.max_result_bytes + FRAME_BYTES,
+        )
+    except BaseException:
+        permits.close()
+        capture.close()
+        code.remove_scratch(scratch)
+        raise
+    process = WarmProcess(port, permits, capture, scratch)
+    variables = script_variables(
+        workspace=script.workspace,
+        path=script.path,
+        script_hash=script.hash,
+        worker_group="default",
+        base_url="",
+    )
+    process.send(
+        encode_init(
+            Init(
+                script=str(file),
+                path=script.path,
+                env={name: value for name, value in variables.items() if value},
+                max_result_bytes=worker.max_result_bytes,
+            )
+        )
+    )
+    return process

@@ -1,0 +1,78 @@
+"""Claim, look again, give back: what a Puller does with the queue. SQL: `sql/queue.sql`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from mill_actors.jobs.job import ClaimedJob
+from mill_actors.store.arrays import literal
+from mill_actors.store.connection import Connection
+from mill_actors.store.queries import sql
+
+#: A claim never takes more arguments than this into memory, unless a single job has more.
+MAX_CLAIM_BYTES = 8 * 1024 * 1024
+
+
+class Holder(Struct, frozen=True):
+    """Who claims: a worker of a node."""
+
+    node: str
+    worker: str
+
+
+def claim_jobs(
+    connection: Connection, holder: Holder, claim: str, tags: Sequence[str], limit: int
+) -> list[ClaimedJob]:
+    """Claim up to `limit` due jobs of `tags`, highest priority first; equal ones in the tags' order.
+
+    `claim` is minted by the caller: after a lost reply `claimed_jobs` tells what it holds.
+    """
+    rows = connection.execute(
+        sql.claim_jobs,
+        {
+            "tags": list(tags),
+            "limit": limit,
+            "max_bytes": MAX_CLAIM_BYTES,
+            "node": holder.node,
+            "worker": holder.worker,
+            "claim": claim,
+            "now": None,
+        },
+    ).fetchall()
+    return _in_order([ClaimedJob(*row, claim) for row in rows])
+
+
+def claimed_jobs(connection: Connection, holder: Holder, claim: str) -> list[ClaimedJob]:
+    """Return what a claim holds, whoever remembers it."""
+    rows = connection.execute(sql.claimed_jobs, {"node": holder.node, "claim": claim}).fetchall()
+    return _in_order([ClaimedJob(*row, claim) for row in rows])
+
+
+def _in_order(jobs: list[ClaimedJob]) -> list[ClaimedJob]:
+    # UPDATE … RETURNING answers in the order of the heap.
+    jobs.sort(key=lambda job: (-job.priority, job.due, job.id))
+    return jobs
+
+
+def next_due_seconds(connection: Connection, tags: Sequence[str]) -> float | None:
+    """Return how long until the next scheduled job of `tags` falls due; None: nothing is scheduled."""
+    row = connection.execute(sql.next_due, {"tags": list(tags)}).fetchone()
+    return None if row is None else row[0]
+
+
+def release_jobs(connection: Connection, fences: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Give jobs back, named by (id, claim); return (id, tag) of those that were ours to give."""
+    return connection.execute(
+        sql.release_jobs,
+        {"ids": literal(f[0] for f in fences), "claims": literal(f[1] for f in fences)},
+    ).fetchall()  # type: ignore[return-value]  # the row type is what the statement returns
+
+
+def held_jobs(connection: Connection, holder: Holder) -> dict[str, str]:
+    """Return id → claim of all that the database says this worker holds."""
+    rows = connection.execute(
+        sql.held_jobs, {"node": holder.node, "worker": holder.worker}
+    ).fetchall()
+    return {row[0]: row[1] for row in rows}

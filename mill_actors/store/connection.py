@@ -1,0 +1,132 @@
+"""Connections: where they lead, how they are set up, and what an outage is.
+
+`Database` says where; a `Session` is the one connection of one actor, opened when first needed and
+opened anew after an outage. Nothing but LISTEN and migrations keeps state in a connection, so all
+else works through pgbouncer in transaction mode.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import orjson
+import psycopg
+from msgspec import Struct
+from psycopg import errors
+from psycopg.rows import TupleRow
+from psycopg.types.json import set_json_loads
+
+from mill_actors.errors import StoreUnavailable
+from mill_actors.store.arrays import JsonArray, JsonArrayDumper
+
+logger = logging.getLogger(__name__)
+
+Connection = psycopg.Connection[TupleRow]
+T = TypeVar("T")
+
+#: The server is away, going, or refuses everybody: wait and try again. 54xxx (too complex) is an
+#: OperationalError to psycopg, but it is about the data, and the data will not get better.
+_OUTAGES = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
+_ABOUT_THE_DATA = (errors.ProgramLimitExceeded, errors.StatementTooComplex, errors.TooManyArguments)
+
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 5.0
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether trying the same again later can help."""
+    return isinstance(error, _OUTAGES) and not isinstance(error, _ABOUT_THE_DATA)
+
+
+class Database(Struct, frozen=True):
+    """Where the database is. `direct_dsn` bypasses a pooler: LISTEN and migrations need it.
+
+    `prepare=False` is for poolers that don't know prepared statements (pgbouncer before 1.21).
+    """
+
+    dsn: str
+    direct_dsn: str | None = None
+    prepare: bool = True
+
+    def connect(self, *, direct: bool = False, name: str = "mill") -> Connection:
+        """Open a connection in autocommit mode. Blocks up to 10 s; raises `StoreUnavailable`."""
+        dsn = self.direct_dsn if direct and self.direct_dsn else self.dsn
+        try:
+            connection = psycopg.connect(
+                dsn,
+                autocommit=True,
+                connect_timeout=10,
+                application_name=name,
+                # A server that vanished without a word is noticed within half a minute.
+                keepalives_idle=10,
+                keepalives_interval=5,
+                keepalives_count=3,
+                prepare_threshold=1 if self.prepare else None,
+            )
+        except psycopg.OperationalError as error:
+            raise StoreUnavailable from error
+        adapt(connection)
+        return connection
+
+
+def adapt(connection: psycopg.Connection[TupleRow]) -> None:
+    """Teach a connection our JSON."""
+    set_json_loads(orjson.loads, connection)
+    connection.adapters.register_dumper(JsonArray, JsonArrayDumper)
+
+
+class Session:
+    """The connection of one actor, used from its thread alone.
+
+    `run` tries once and turns an outage into `StoreUnavailable`; `insist` goes on until it is over.
+    """
+
+    def __init__(self, database: Database, name: str = "mill") -> None:
+        self._database = database
+        self._name = name
+        self._connection: Connection | None = None
+
+    def run(self, work: Callable[[Connection], T]) -> T:
+        """Return what `work` returns. After an outage the next call opens a new connection."""
+        if self._connection is None:
+            self._connection = self._database.connect(name=self._name)
+        try:
+            return work(self._connection)
+        except psycopg.Error as error:
+            if not is_outage(error):
+                raise
+            self.close()
+            raise StoreUnavailable from error
+
+    def insist(
+        self, work: Callable[[Connection, bool], T], give_up: threading.Event, log: str = ""
+    ) -> T | None:
+        """Try until it is done; None when `give_up` was set before that.
+
+        `work` gets the connection and whether an earlier try failed: then its COMMIT may have
+        landed although its reply was lost, and `work` must ask before it writes again.
+        """
+        pause = FIRST_PAUSE_SECONDS
+        again = False
+        while True:
+            try:
+                return self.run(lambda connection: work(connection, again))
+            except StoreUnavailable as error:
+                again = True
+                logger.warning("%s: the database is away, trying again: %s", log or self._name, error.__cause__)
+            if give_up.wait(pause * random.uniform(0.5, 1.0)):  # noqa: S311  jitter, no secret
+                return None
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    def close(self) -> None:
+        """Close the connection, if there is one; never raises."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.close()
+            except psycopg.Error:
+                logger.debug("closing a broken connection", exc_info=True)

@@ -1,0 +1,37 @@
+"""Partitions, retention, expired keys. SQL: `sql/maintenance.sql`."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from mill_actors.store.connection import Connection
+from mill_actors.store.queries import sql
+
+DAYS_AHEAD = 14
+BATCH = 5000
+
+
+class Pruned(Struct, frozen=True):
+    """What one round did."""
+
+    partitions_made: int
+    partitions_dropped: int
+    keys_forgotten: int
+
+
+def prune(connection: Connection, completed_days: int, logs_days: int) -> Pruned:
+    """Do one bounded round; each statement is a transaction of its own."""
+    row = connection.execute(sql.ensure_partitions, {"days_ahead": DAYS_AHEAD}).fetchone()
+    made = row[0] if row else 0
+    dropped = 0
+    for parent, days in (
+        ("completed_job", completed_days),
+        ("job_attempt", completed_days),
+        ("job_log", logs_days),
+    ):
+        row = connection.execute(sql.drop_partitions, {"parent": parent, "days": days}).fetchone()
+        dropped += row[0] if row else 0
+    forgotten = connection.execute(sql.prune_submission_keys, {"limit": BATCH}).rowcount
+    connection.execute(sql.prune_slots)
+    connection.execute(sql.prune_concurrency_keys)
+    return Pruned(made, dropped, forgotten)

@@ -1,0 +1,101 @@
+"""Script versions in the database. SQL: `sql/script.sql`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from mill_actors.errors import ScriptNotFound
+from mill_actors.jobs.script import Script, ScriptOptions
+from mill_actors.store.connection import Connection
+from mill_actors.store.queries import sql
+
+
+class ListedScript(Struct, frozen=True):
+    """A path and what it means now."""
+
+    path: str
+    hash: str
+    language: str
+    tag: str
+    dedicated: bool
+    deployed_by: str
+    deployed_at: datetime
+
+
+def deploy_script(connection: Connection, script: Script, deployed_by: str) -> bool:
+    """Make `script` what its path means; False if it meant that already. One transaction."""
+    with connection.transaction():
+        connection.execute(
+            sql.put_script,
+            {
+                "workspace": script.workspace,
+                "hash": script.hash,
+                "path": script.path,
+                "language": script.language,
+                "content": script.content,
+                "tag": script.tag,
+                "dedicated": script.dedicated,
+                "options": msgspec.json.encode(script.options).decode(),
+                "created_by": deployed_by,
+            },
+        )
+        row = connection.execute(
+            sql.point_path,
+            {
+                "workspace": script.workspace,
+                "path": script.path,
+                "hash": script.hash,
+                "deployed_by": deployed_by,
+            },
+        ).fetchone()
+    return row is not None
+
+
+def script_by_path(connection: Connection, workspace: str, path: str) -> Script:
+    """Return what a path means now; raise `ScriptNotFound`, with similar paths if there are any."""
+    row = connection.execute(
+        sql.script_by_path, {"workspace": workspace, "path": path}
+    ).fetchone()
+    if row is None:
+        similar = connection.execute(
+            sql.similar_paths, {"workspace": workspace, "tail": path.rsplit("/", 1)[-1]}
+        ).fetchall()
+        raise ScriptNotFound(workspace=workspace, path=path, similar=tuple(s[0] for s in similar))
+    return _script(row)
+
+
+def script_by_hash(connection: Connection, workspace: str, digest: str) -> Script | None:
+    """Return one version, whatever its path means now."""
+    row = connection.execute(
+        sql.script_by_hash, {"workspace": workspace, "hash": digest}
+    ).fetchone()
+    return None if row is None else _script(row)
+
+
+def dedicated_scripts(connection: Connection) -> list[Script]:
+    """Return the current version of every dedicated path, of all workspaces."""
+    return [_script(row) for row in connection.execute(sql.dedicated_scripts).fetchall()]
+
+
+def list_scripts(connection: Connection, workspace: str) -> list[ListedScript]:
+    """Return every path of a workspace, sorted."""
+    rows = connection.execute(sql.list_scripts, {"workspace": workspace}).fetchall()
+    return [ListedScript(*row) for row in rows]
+
+
+def _script(row: Sequence[Any]) -> Script:
+    workspace, digest, path, language, content, tag, _, options = row
+    return Script(
+        workspace=workspace,
+        path=path,
+        language=language,
+        content=content,
+        hash=digest,
+        tag=tag,
+        options=msgspec.convert(options, ScriptOptions),
+    )

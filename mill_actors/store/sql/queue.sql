@@ -1,0 +1,102 @@
+-- The claim, and what a worker holds. Lock order is written at the top of settle.sql.
+
+-- name: claim_jobs
+-- Walk (tag, priority) tiers highest first by skipping through the index, lock lazily and only up
+-- to the limit, stop at the byte budget, and take a rescued job only alone: a job that kills nodes
+-- must not take the innocent with it. By ctid: the rows are locked, so no second index descent.
+with recursive served as (
+  select tag, position
+  from unnest(%(tags)s::text[]) with ordinality as s (tag, position)
+), tier (tag, position, priority) as (
+  select s.tag, s.position, (
+    select q.priority from mill.queue q
+    where q.tag = s.tag and not q.running and q.admitted
+    order by q.priority desc limit 1)
+  from served s
+  union all
+  select t.tag, t.position, (
+    select q.priority from mill.queue q
+    where q.tag = t.tag and q.priority < t.priority and not q.running and q.admitted
+    order by q.priority desc limit 1)
+  from tier t
+  where t.priority is not null
+), candidate as (
+  select
+    c.ctid,
+    c.rescues,
+    sum(c.args_bytes) over (rows unbounded preceding) - c.args_bytes as bytes_before,
+    count(*) filter (where c.rescues > 0) over (rows unbounded preceding) as rescued_so_far,
+    row_number() over () as place
+  from (select * from tier where priority is not null order by priority desc, position) t
+  cross join lateral (
+    select q.ctid, q.args_bytes, q.rescues from mill.queue q
+    where q.tag = t.tag and q.priority = t.priority and not q.running and q.admitted
+      and q.scheduled_for <= coalesce(%(now)s::timestamptz, now())
+      and (q.expires_at is null or q.expires_at > coalesce(%(now)s::timestamptz, now()))
+    order by q.scheduled_for, q.id
+    limit %(limit)s
+    for update skip locked
+  ) c
+  limit %(limit)s
+)
+update mill.queue q
+set running = true, node = %(node)s::uuid, claim = %(claim)s::uuid, worker = %(worker)s,
+    claimed_at = coalesce(%(now)s::timestamptz, now())
+where q.ctid = any (array(
+  select ctid from candidate
+  where (bytes_before < %(max_bytes)s and rescued_so_far = 0) or place = 1
+))
+returning q.id::text, q.workspace, q.path, q.script, q.tag, q.args::text, q.args_bytes, q.created_by,
+  q.priority, q.attempt, q.rescues, q.timeout_seconds, q.retry, q.concurrency_key,
+  extract(epoch from q.scheduled_for)::float8;
+
+-- name: claimed_jobs
+-- After a lost COMMIT reply the claim is asked for what it holds, instead of guessed.
+select q.id::text, q.workspace, q.path, q.script, q.tag, q.args::text, q.args_bytes, q.created_by,
+  q.priority, q.attempt, q.rescues, q.timeout_seconds, q.retry, q.concurrency_key,
+  extract(epoch from q.scheduled_for)::float8
+from mill.queue q
+where q.running and q.node = %(node)s::uuid and q.claim = %(claim)s::uuid;
+
+-- name: next_due
+-- Seconds until the next scheduled job of these tags falls due: one index probe a tier.
+with recursive served as (
+  select tag from unnest(%(tags)s::text[]) as s (tag)
+), tier (tag, priority) as (
+  select s.tag, (
+    select q.priority from mill.queue q
+    where q.tag = s.tag and not q.running and q.admitted
+    order by q.priority desc limit 1)
+  from served s
+  union all
+  select t.tag, (
+    select q.priority from mill.queue q
+    where q.tag = t.tag and q.priority < t.priority and not q.running and q.admitted
+    order by q.priority desc limit 1)
+  from tier t
+  where t.priority is not null
+)
+select extract(epoch from min(d.scheduled_for) - clock_timestamp())::float8
+from tier t
+cross join lateral (
+  select q.scheduled_for from mill.queue q
+  where q.tag = t.tag and q.priority = t.priority and not q.running and q.admitted
+    and q.scheduled_for > clock_timestamp()
+  order by q.scheduled_for
+  limit 1
+) d
+where t.priority is not null;
+
+-- name: release_jobs
+-- Give back what was not started: at once, and no attempt is counted.
+update mill.queue q
+set running = false, node = null, claim = null, worker = null, claimed_at = null
+from unnest(%(ids)s::uuid[], %(claims)s::uuid[]) as r (id, claim)
+where q.id = r.id and q.claim = r.claim
+returning q.id::text, q.tag;
+
+-- name: held_jobs
+-- What the database says a worker of this node holds, to be compared with what it does hold.
+select q.id::text, q.claim::text
+from mill.queue q
+where q.running and q.node = %(node)s::uuid and q.worker = %(worker)s;

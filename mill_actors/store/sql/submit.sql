@@ -1,0 +1,63 @@
+-- name: submit_jobs
+-- One statement for one job or ten thousand. The row is what the caller means; ids are his or ours.
+insert into mill.queue (
+  id, workspace, path, script, tag, priority, scheduled_for, expires_at, args, args_bytes, created_by,
+  timeout_seconds, retry, parent_job, concurrency_key, concurrency_limit, admitted, awaited)
+select id, workspace, path, script, tag, priority,
+  coalesce(scheduled_for, coalesce(%(now)s::timestamptz, now()) + make_interval(secs => coalesce(delay_seconds, 0))),
+  coalesce(expires_at, coalesce(%(now)s::timestamptz, now()) + make_interval(secs => expires_in_seconds)),
+  args, args_bytes, created_by, timeout_seconds, retry, parent_job, concurrency_key, concurrency_limit,
+  concurrency_key is null, awaited
+from unnest(
+  %(ids)s::uuid[], %(workspaces)s::text[], %(paths)s::text[], %(scripts)s::text[], %(tags)s::text[],
+  %(priorities)s::smallint[], %(scheduled_for)s::timestamptz[], %(delays_seconds)s::float8[],
+  %(expires_at)s::timestamptz[], %(expires_in_seconds)s::float8[], %(args)s::json[],
+  %(args_bytes)s::integer[], %(created_by)s::text[], %(timeouts_seconds)s::real[], %(retries)s::json[],
+  %(parent_jobs)s::uuid[], %(concurrency_keys)s::text[], %(concurrency_limits)s::integer[],
+  %(awaited)s::boolean[]
+) as s (
+  id, workspace, path, script, tag, priority, scheduled_for, delay_seconds, expires_at,
+  expires_in_seconds, args, args_bytes, created_by, timeout_seconds, retry, parent_job,
+  concurrency_key, concurrency_limit, awaited);
+
+-- name: copy_jobs
+-- The same for a bulk of plain jobs: no keys, nothing scheduled, 3–4 times faster than unnest.
+copy mill.queue (id, workspace, path, script, tag, priority, args, args_bytes, created_by,
+  timeout_seconds, retry) from stdin;
+
+-- name: take_submission_keys
+-- First come: the others read whose job the key means. A key that has expired is
+-- taken over, unless its job is still open.
+insert into mill.submission_key as k (workspace, key, job, args_hash, expires_at)
+select s.workspace, s.key, s.job, s.args_hash,
+  coalesce(%(now)s::timestamptz, now()) + make_interval(secs => %(keep_seconds)s)
+from unnest(%(workspaces)s::text[], %(keys)s::text[], %(jobs)s::uuid[], %(args_hashes)s::bytea[])
+  as s (workspace, key, job, args_hash)
+order by s.workspace, s.key
+on conflict (workspace, key) do update
+  set job = excluded.job, args_hash = excluded.args_hash, expires_at = excluded.expires_at
+  where k.expires_at <= coalesce(%(now)s::timestamptz, now())
+    and not exists (select from mill.queue q where q.id = k.job)
+returning k.workspace, k.key;
+
+-- name: submission_keys
+select k.workspace, k.key, k.job::text, k.args_hash
+from mill.submission_key k
+join unnest(%(workspaces)s::text[], %(keys)s::text[]) as s (workspace, key)
+  on k.workspace = s.workspace and k.key = s.key;
+
+-- name: put_concurrency_keys
+-- Ordered, so that two submitters of the same keys never wait on each other crosswise.
+insert into mill.concurrency_key as k (workspace, key, max_running)
+select workspace, key, max(max_running)
+from unnest(%(workspaces)s::text[], %(keys)s::text[], %(limits)s::integer[]) as s (workspace, key, max_running)
+group by workspace, key
+order by workspace, key
+on conflict (workspace, key) do update
+  set max_running = excluded.max_running
+  where k.max_running <> excluded.max_running;
+
+-- name: await_jobs
+-- Ask for a ring of mill_settled; what is no longer in the queue is finished already.
+update mill.queue set awaited = true
+where id = any (%(ids)s::uuid[]) and not awaited;

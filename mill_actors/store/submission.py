@@ -1,0 +1,315 @@
+"""Submit: jobs become rows. What was answered is durable. SQL: `sql/submit.sql`.
+
+A submission may carry a key: the first one makes the job, a repeat answers with its id, and the
+same key with other arguments is a conflict. Ids chosen by clients are keys too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+import orjson
+from msgspec import Struct
+from psycopg import errors
+
+from mill_actors.errors import InvalidArgs, SubmissionConflict
+from mill_actors.ids import new_ids
+from mill_actors.jobs.retry import RetryPolicy
+from mill_actors.jobs.script import Script
+from mill_actors.store.arrays import JsonArray, literal
+from mill_actors.store.connection import Connection
+from mill_actors.store.queries import sql
+from mill_actors.store.scripts import script_by_path
+from mill_actors.store.settlement import free_and_admit
+
+#: How long a submission key is remembered after its submission (longer while its job is open).
+KEEP_KEYS_SECONDS = 7 * 86_400
+#: A job's arguments above this are refused: they would fill a claim of everybody behind them.
+MAX_ARGS_BYTES = 64 * 1024 * 1024
+
+_UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
+_ARGS_OF = re.compile(r"\$args\[([^\]]+)\]")
+
+
+class Submission(Struct, frozen=True, kw_only=True):
+    """What a caller asks for. None means: as the script says.
+
+    `args` is a JSON object, as a mapping or as its text. `scheduled_for` and `expires_at` are aware
+    datetimes; the `…_seconds` forms count from the database's now.
+    """
+
+    path: str
+    args: Mapping[str, object] | bytes = {}
+    workspace: str = "default"
+    created_by: str = "u/admin"
+    id: str | None = None
+    key: str | None = None
+    tag: str | None = None
+    priority: int | None = None
+    scheduled_for: datetime | None = None
+    scheduled_in_seconds: float | None = None
+    expires_at: datetime | None = None
+    expires_in_seconds: float | None = None
+    timeout_seconds: float | None = None
+    retry: RetryPolicy | None = None
+    concurrency_key: str | None = None
+    concurrency_limit: int | None = None
+    parent_job: str | None = None
+    awaited: bool = False
+
+
+class Receipt(Struct, frozen=True):
+    """The answer to one submission. `duplicate`: the key or id was known, and this is its job."""
+
+    id: str
+    duplicate: bool = False
+
+
+class Row(Struct, gc=False):
+    """A submission with everything decided."""
+
+    id: str
+    told: Submission
+    script: Script
+    args: bytes
+    concurrency_key: str | None
+    concurrency_limit: int | None
+
+    @property
+    def tag(self) -> str:
+        return self.told.tag or self.script.tag
+
+    @property
+    def submission_key(self) -> str | None:
+        if self.told.key is not None:
+            return self.told.key
+        return None if self.told.id is None else f"id:{self.told.id}"
+
+
+class Submitted(Struct, frozen=True):
+    """Receipts in the order of the submissions, and the tags that have work now."""
+
+    receipts: list[Receipt]
+    tags: frozenset[str]
+
+
+def submit(
+    connection: Connection, submissions: Sequence[Submission], ids: Sequence[str] | None = None
+) -> Submitted:
+    """Write jobs in one transaction: all of them, or none.
+
+    `ids` are fresh ones of our own making, for a caller that must know them beforehand. Inside a
+    caller's transaction it is part of that. Raises `ScriptNotFound`, `InvalidArgs`, and
+    `SubmissionConflict` for a key or id that means a job with other arguments.
+    """
+    scripts: dict[tuple[str, str], Script] = {}
+    for told in submissions:
+        name = (told.workspace, told.path)
+        if name not in scripts:
+            scripts[name] = script_by_path(connection, *name)
+    fresh = iter(ids or new_ids(len(submissions)))
+    rows = [_decide(told, scripts[told.workspace, told.path], next(fresh)) for told in submissions]
+    if all(_is_plain(row) for row in rows) and len(rows) > 1:
+        _copy(connection, rows)
+        return Submitted([Receipt(row.id) for row in rows], frozenset(row.tag for row in rows))
+    keyed = [row for row in rows if row.submission_key is not None]
+    limits = {
+        (row.told.workspace, row.concurrency_key): row.concurrency_limit
+        for row in rows
+        if row.concurrency_key is not None
+    }
+    if not keyed and not limits:
+        _insert(connection, rows)
+        return Submitted([Receipt(row.id) for row in rows], frozenset(row.tag for row in rows))
+    with connection.transaction():
+        known = _take_keys(connection, keyed) if keyed else {}
+        new = [row for row in rows if known.get((row.told.workspace, row.submission_key or ""), row.id) == row.id]
+        try:
+            _insert(connection, new)
+        except errors.UniqueViolation as error:
+            raise SubmissionConflict("id", str(error.diag.message_detail or "")) from error
+        tags = {row.tag for row in new if row.concurrency_key is None}
+        if limits:
+            ordered = sorted((workspace, key or "", limit) for (workspace, key), limit in limits.items())
+            connection.execute(
+                sql.put_concurrency_keys,
+                {
+                    "workspaces": [k[0] for k in ordered],
+                    "keys": [k[1] for k in ordered],
+                    "limits": [k[2] for k in ordered],
+                },
+            )
+            tags |= free_and_admit(connection, [], [(k[0], k[1]) for k in ordered])
+    written = {row.id for row in new}
+    receipts = [
+        Receipt(row.id) if row.id in written
+        else Receipt(known[row.told.workspace, row.submission_key or ""], duplicate=True)
+        for row in rows
+    ]
+    return Submitted(receipts, frozenset(tags))
+
+
+def _decide(told: Submission, script: Script, fresh: str) -> Row:
+    if told.id is not None and not _UUID.fullmatch(told.id):
+        raise InvalidArgs(told.path, f"the job id {told.id!r} is not a UUID in its usual form")
+    if told.priority is not None and not 0 <= told.priority <= 100:  # noqa: PLR2004  Windmill's range
+        raise InvalidArgs(told.path, f"priority {told.priority} is not between 0 and 100")
+    args = encode_args(told)
+    options = script.options
+    limit = told.concurrency_limit or options.concurrency_limit
+    key = None
+    if limit is not None:
+        key = _fill(told.concurrency_key or options.concurrency_key or f"$workspace/{told.path}", told, args)
+    return Row(told.id or fresh, told, script, args, key, limit)
+
+
+def encode_args(told: Submission) -> bytes:
+    """Return the arguments as one line of JSON; raise `InvalidArgs` if they are no JSON object."""
+    try:
+        if isinstance(told.args, bytes):
+            if not isinstance(orjson.loads(told.args), dict):
+                raise InvalidArgs(told.path, "the arguments must be a JSON object")
+            args = told.args.replace(b"\n", b" ").replace(b"\r", b" ")
+        else:
+            args = _dump(told.args)
+    except (orjson.JSONEncodeError, orjson.JSONDecodeError, TypeError, ValueError) as error:
+        raise InvalidArgs(told.path, f"the arguments are not JSON: {error}") from None
+    if len(args) > MAX_ARGS_BYTES:
+        raise InvalidArgs(told.path, f"the arguments have {len(args):,} bytes, the limit is {MAX_ARGS_BYTES:,}"
+        )
+    return args
+
+
+def _dump(args: Mapping[str, object]) -> bytes:
+    try:
+        return orjson.dumps(dict(args), option=orjson.OPT_SERIALIZE_NUMPY)
+    except orjson.JSONEncodeError:
+        # Integers beyond 64 bits and lone surrogates: the standard library knows how.
+        return json.dumps(dict(args), separators=(",", ":"), allow_nan=False).encode()
+
+
+def _fill(template: str, told: Submission, args: bytes) -> str:
+    key = template.replace("$workspace", told.workspace)
+    if "$args[" in key:
+        values = orjson.loads(args)
+        key = _ARGS_OF.sub(lambda m: str(values.get(m.group(1), "")), key)
+    return key[:1000]
+
+
+def _is_plain(row: Row) -> bool:
+    told = row.told
+    return (
+        told.key is None
+        and told.id is None
+        and row.concurrency_key is None
+        and not told.awaited
+        and told.scheduled_for is None
+        and told.scheduled_in_seconds is None
+        and told.expires_at is None
+        and told.expires_in_seconds is None
+        and told.parent_job is None
+    )
+
+
+def _priority(row: Row) -> int:
+    return row.script.options.priority if row.told.priority is None else row.told.priority
+
+
+def _retry(row: Row) -> bytes | None:
+    return None if row.told.retry is None else msgspec.json.encode(row.told.retry)
+
+
+def _copy(connection: Connection, rows: Sequence[Row]) -> None:
+    lines = []
+    for row in rows:
+        told = row.told
+        retry = _retry(row)
+        fields = (
+            row.id, told.workspace, told.path, row.script.hash, _text(row.tag), str(_priority(row)),
+            _text(row.args.decode()), str(len(row.args)), _text(told.created_by),
+            "\\N" if told.timeout_seconds is None else str(told.timeout_seconds),
+            "\\N" if retry is None else _text(retry.decode()),
+        )
+        lines.append("\t".join(fields))
+    data = "\n".join(lines) + "\n"
+    with connection.cursor().copy(sql.copy_jobs) as copy:
+        copy.write(data.encode())
+
+
+def _text(value: str) -> str:
+    """Escape for COPY's text format."""
+    return value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+
+
+def _insert(connection: Connection, rows: Sequence[Row]) -> None:
+    if not rows:
+        return
+    told = [row.told for row in rows]
+    connection.execute(
+        sql.submit_jobs,
+        {
+            "ids": literal(row.id for row in rows),
+            "workspaces": [t.workspace for t in told],
+            "paths": [t.path for t in told],
+            "scripts": [row.script.hash for row in rows],
+            "tags": [row.tag for row in rows],
+            "priorities": [_priority(row) for row in rows],
+            "scheduled_for": [t.scheduled_for for t in told],
+            "delays_seconds": [t.scheduled_in_seconds for t in told],
+            "expires_at": [t.expires_at for t in told],
+            "expires_in_seconds": [t.expires_in_seconds for t in told],
+            "args": JsonArray([row.args for row in rows]),
+            "args_bytes": literal(str(len(row.args)) for row in rows),
+            "created_by": [t.created_by for t in told],
+            "timeouts_seconds": [t.timeout_seconds for t in told],
+            "retries": JsonArray([_retry(row) for row in rows]),
+            "parent_jobs": [t.parent_job for t in told],
+            "concurrency_keys": [row.concurrency_key for row in rows],
+            "concurrency_limits": [row.concurrency_limit for row in rows],
+            "awaited": [t.awaited for t in told],
+            "now": None,
+        },
+    )
+
+
+def _take_keys(connection: Connection, keyed: Sequence[Row]) -> dict[tuple[str, str], str]:
+    """Return whose job each key means; raise `SubmissionConflict` where the arguments differ."""
+    wanted: dict[tuple[str, str], tuple[str, bytes]] = {}
+    for row in keyed:
+        name = (row.told.workspace, row.submission_key or "")
+        told = hashlib.sha256(row.told.path.encode() + b"\0" + _canonical(row.args)).digest()
+        first = wanted.setdefault(name, (row.id, told))
+        if first[1] != told:
+            raise SubmissionConflict(name[1], first[0])
+    names = sorted(wanted)
+    parameters = {
+        "workspaces": [n[0] for n in names],
+        "keys": [n[1] for n in names],
+        "jobs": literal(wanted[n][0] for n in names),
+        "args_hashes": [wanted[n][1] for n in names],
+        "keep_seconds": float(KEEP_KEYS_SECONDS),
+        "now": None,
+    }
+    connection.execute(sql.take_submission_keys, parameters)
+    rows = connection.execute(
+        sql.submission_keys, {"workspaces": parameters["workspaces"], "keys": parameters["keys"]}
+    ).fetchall()
+    known: dict[tuple[str, str], str] = {}
+    for workspace, key, job, args_hash in rows:
+        if bytes(args_hash) != wanted[workspace, key][1]:
+            raise SubmissionConflict(key, job)
+        known[workspace, key] = job
+    return known
+
+
+def _canonical(args: bytes) -> bytes:
+    # Numbers beyond orjson's reach and the like: the text itself is what we can compare.
+    try:
+        return orjson.dumps(orjson.loads(args), option=orjson.OPT_SORT_KEYS)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return args

@@ -1,0 +1,97 @@
+"""Waiting for results: one LISTEN connection for all that wait, no poll of their own.
+
+`mill_settled` rings when an awaited job is settled; a lost ring costs latency only, because every
+2 s, and on each reconnect, one query asks for all that are awaited.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable
+from concurrent.futures import Future
+from time import monotonic
+
+import psycopg
+
+from mill_actors.errors import StoreUnavailable
+from mill_actors.store.connection import Connection, Database, Session
+from mill_actors.store.jobs import JobResult, await_jobs, job_results
+from mill_actors.store.notify import SETTLED
+
+logger = logging.getLogger(__name__)
+
+RECHECK_SECONDS = 2.0
+
+
+class Waiter:
+    """A thread that completes a Future for each job that ends. Start it before you submit."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._session = Session(database, "mill waiter")
+        self._futures: dict[str, Future[JobResult]] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._listening = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="mill-waiter", daemon=True)
+        self._thread.start()
+
+    def expect(self, job: str) -> Future[JobResult]:
+        """Return the Future of a job whose row says `awaited` (as it is submitted)."""
+        self._listening.wait(5.0)
+        with self._lock:
+            return self._futures.setdefault(job, Future())
+
+    def watch(self, jobs: Iterable[str], connection: Connection) -> list[Future[JobResult]]:
+        """Return the Futures of jobs that were submitted before, finished or not."""
+        wanted = list(jobs)
+        futures = [self.expect(job) for job in wanted]
+        await_jobs(connection, wanted)
+        self._complete(job_results(connection, wanted))
+        return futures
+
+    def close(self) -> None:
+        """Stop; what still waits is cancelled."""
+        self._stop.set()
+        self._thread.join(5.0)
+        with self._lock:
+            for future in self._futures.values():
+                future.cancel()
+
+    def _complete(self, results: Iterable[JobResult]) -> None:
+        for result in results:
+            with self._lock:
+                future = self._futures.pop(result.id, None)
+            if future is not None:
+                future.set_result(result)
+
+    def _work(self) -> None:
+        pause = 0.1
+        while not self._stop.is_set():
+            try:
+                with self._database.connect(direct=True, name="mill waiter") as connection:
+                    connection.execute("listen mill_settled")
+                    self._listening.set()
+                    pause = 0.1
+                    self._listen(connection)
+            except (psycopg.Error, StoreUnavailable) as error:
+                logger.warning("waiting for results: the database is away: %s", error)
+                self._stop.wait(pause)
+                pause = min(pause * 2, 5.0)
+        self._session.close()
+
+    def _listen(self, connection: Connection) -> None:
+        checked = 0.0
+        while not self._stop.is_set():
+            if monotonic() - checked > RECHECK_SECONDS:
+                checked = monotonic()
+                self._look(list(self._futures))
+            for ring in connection.notifies(timeout=0.5, stop_after=1):
+                if ring.channel == SETTLED:
+                    rung = [job for job in ring.payload.split(",") if job in self._futures]
+                    self._look(rung)
+
+    def _look(self, jobs: list[str]) -> None:
+        if jobs:
+            self._complete(self._session.run(lambda connection: job_results(connection, jobs)))
