@@ -99,9 +99,11 @@ class Port:
         group: int | str | None = None,
         extra_groups: Iterable[int | str] | None = None,
         max_frame_bytes: int = 64 << 20,
+        coalesce_seconds: float = 0.0,
     ) -> Port:
         """Start the process; `stderr` is a descriptor for its own, default /dev/null;
-        those in `pass_fds` keep their numbers in it.
+        those in `pass_fds` keep their numbers in it. Frames that follow within
+        `coalesce_seconds` of each other wait as long for more: fewer, larger messages.
 
         Raises what `subprocess.Popen` raises (FileNotFoundError, PermissionError, …).
         """
@@ -116,14 +118,22 @@ class Port:
             group=group,
             extra_groups=extra_groups,
         )
-        return cls(owner, processes, max_frame_bytes)
+        return cls(owner, processes, max_frame_bytes, coalesce_seconds)
 
-    def __init__(self, owner: ActorRef[Any], processes: ProcessGroup, max_frame_bytes: int) -> None:
+    def __init__(
+        self,
+        owner: ActorRef[Any],
+        processes: ProcessGroup,
+        max_frame_bytes: int,
+        coalesce_seconds: float = 0.0,
+    ) -> None:
         """Take over running processes; they are killed if this fails."""
         self.owner = owner
         self.pid = processes.pid
         self._processes = processes
         self._frames = Frames(max_frame_bytes)
+        self._coalesce = coalesce_seconds
+        self._read_at = 0.0
         self._stdout = processes.stdout.fileno()
         self._is_open = True  # its stdout
         self._ahead = 0
@@ -263,9 +273,19 @@ class Port:
             return 0
         if size:
             self._deliver(self._frames.feed(buffer, size))
+            if self._coalesce:
+                self._gather()
         else:
             self._is_open = False
         return size
+
+    def _gather(self) -> None:
+        """Let more come while frames come thick, as network cards do: the first is never late."""
+        now = time.monotonic()
+        if now - self._read_at < self._coalesce:
+            time.sleep(self._coalesce)
+            now = time.monotonic()
+        self._read_at = now
 
     def _deliver(self, data: bytes) -> None:
         if not data:

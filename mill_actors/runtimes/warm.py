@@ -23,6 +23,8 @@ from supervisors import Port
 
 #: Room in a reply beside the result itself: ids, numbers, quotes.
 FRAME_BYTES = 64 * 1024
+#: Answers that come faster than this are read together (bench drain: 4 → 40 a message).
+COALESCE_SECONDS = 0.0005
 
 
 class WarmProcess:
@@ -99,6 +101,7 @@ def start_process(owner: ActorRef[Any], script: Script, config: Config) -> WarmP
             group=None if user is None else user.pw_gid,
             extra_groups=None if user is None else (),
             max_frame_bytes=worker.max_result_bytes + FRAME_BYTES,
+            coalesce_seconds=COALESCE_SECONDS,
         )
     except BaseException:
         permits.close()

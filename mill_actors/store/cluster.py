@@ -52,6 +52,8 @@ class Cluster:
         else:
             place = _elsewhere("data-") / path.name
             logger.warning("PostgreSQL's user cannot reach %s: its data is kept in %s", path.parent, place)
+        for unfinished in place.parent.glob("new-*"):
+            shutil.rmtree(unfinished)
         new = Path(tempfile.mkdtemp(prefix="new-", dir=place.parent))
         try:
             give(new, self.account)
@@ -107,16 +109,22 @@ def _reachable(installation: Path, account: Account | None) -> Path:
     postgres = installation / "bin" / "postgres"
     if account is None or succeeds([str(postgres), "--version"], account):
         return installation
+    package = installation.parent
     # Named by what is copied, so that another version of the wheel gets its own copy.
     stamp = postgres.stat()
     copy = ELSEWHERE / f"{installation.name}-{stamp.st_size}-{int(stamp.st_mtime)}"
     if not copy.exists():
         new = _elsewhere("new-")
-        unused = shutil.ignore_patterns("include", "*.a")
-        shutil.copytree(installation, new, dirs_exist_ok=True, copy_function=shutil.copy, ignore=unused)
-        new.chmod(0o755)
+        # The programs look for their libraries by the way from one to the other:
+        # beside the package (Linux) or inside it (macOS).
+        libraries = [package.with_name(f"{package.name}.libs"), package / ".dylibs"]
+        for folder in (installation, *(folder for folder in libraries if folder.exists())):
+            target = new / folder.relative_to(package.parent)
+            shutil.copytree(folder, target, ignore=shutil.ignore_patterns("include", "*.a"))
+        for folder in (new, new / package.name):
+            folder.chmod(0o755)
         new.rename(copy)
-    return copy
+    return copy / installation.relative_to(package.parent)
 
 
 def _elsewhere(prefix: str) -> Path:

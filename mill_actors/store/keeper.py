@@ -66,7 +66,8 @@ class Keeper:
                 break  # somebody stopped it on purpose
             failures = failures + 1 if time.monotonic() - started < _STEADY_SECONDS else 0
             # After a kill -9 its backends hold the shared memory for a moment.
-            time.sleep(0.1 + 0.2 * failures)
+            if failures < _FAILED_STARTS:
+                time.sleep(0.05 * 2**failures)
         if not self.stopping.is_set():
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -122,26 +123,28 @@ def test_a_server_that_is_away_is_an_outage() -> None:
 
 
 @pytest.fixture
-def as_worker(server: Server) -> Iterator[Callable[[str], str]]:
-    """A way to connect to a database as a role without any right to DDL."""
-    name = "mill_test_worker"
+def role(server: Server) -> Iterator[str]:
+    """A role without any right to DDL; roles belong to the server, so the name is the session's."""
+    name = f"mill_test_worker_{os.getpid()}"
     with psycopg.connect(server.dsn, autocommit=True) as connection:
         connection.execute(f"create role {name} login password 'secret'".encode())
-    yield lambda dsn: make_conninfo(dsn, user=name, password="secret")
-    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        yield name
         connection.execute(f"drop role {name}".encode())
 
 
+def as_role(dsn: str, role: str) -> str:
+    return make_conninfo(dsn, user=role, password="secret")
+
+
 @pytest.fixture
-def granted(as_worker: Callable[[str], str], empty_dsn: str) -> Iterator[str]:
-    """A database at migration 1 whose role may read what was applied."""
+def granted(role: str, empty_dsn: str) -> Iterator[str]:
+    """A database at migration 1, as a role that may read what was applied."""
     migrate(empty_dsn, known=[ONE])
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
-        connection.execute("grant usage on schema mill to mill_test_worker")
-        connection.execute("grant select on mill.migration to mill_test_worker")
-    yield as_worker(empty_dsn)
-    with psycopg.connect(empty_dsn, autocommit=True) as connection:
-        connection.execute("drop owned by mill_test_worker")
+        connection.execute(f"grant usage on schema mill to {role}".encode())
+        connection.execute(f"grant select on mill.migration to {role}".encode())
+        yield as_role(empty_dsn, role)
+        connection.execute(f"drop owned by {role}".encode())
 
 
 def test_a_role_without_ddl_passes_where_nothing_is_missing(granted: str) -> None:
@@ -150,20 +153,16 @@ def test_a_role_without_ddl_passes_where_nothing_is_missing(granted: str) -> Non
 
 
 def test_a_role_without_ddl_is_told_who_must_do_what(granted: str) -> None:
-    with psycopg.connect(granted) as connection:
-        connection.execute("select 1")
     with pytest.raises(SchemaMismatch) as caught:
         migrate(granted, known=[ONE, TWO])
     assert (caught.value.found, caught.value.wanted) == (1, 2)
-    for words in ("0002_two", "'mill_test_worker'", "`mill migrate`"):
+    for words in ("0002_two", "'mill_test_worker_", "`mill migrate`"):
         assert words in str(caught.value)
 
 
-def test_a_role_that_may_read_nothing_is_told_what_to_grant(
-    as_worker: Callable[[str], str], empty_dsn: str
-) -> None:
+def test_a_role_that_may_read_nothing_is_told_what_to_grant(role: str, empty_dsn: str) -> None:
     with pytest.raises(SchemaMismatch, match="run `mill migrate` as"):
-        migrate(as_worker(empty_dsn), known=[ONE])
+        migrate(as_role(empty_dsn, role), known=[ONE])
     migrate(empty_dsn, known=[ONE])
     with pytest.raises(StoreRefused, match="USAGE on schema mill"):
-        migrate(as_worker(empty_dsn), known=[ONE])
+        migrate(as_role(empty_dsn, role), known=[ONE])

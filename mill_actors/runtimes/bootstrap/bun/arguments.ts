@@ -4,13 +4,16 @@
 // under its name. Strings become a `Date` where the TypeScript type is `Date`.
 
 import { Failure } from "./failures.ts";
-import { datesIn, parametersOf, type Parameter } from "./parameters.ts";
+import { parametersOf, type Parameter } from "./parameters.ts";
 
 export type Arguments = Record<string, unknown>;
 type Main = (...values: unknown[]) => unknown;
 
-const isMissing = (value: unknown) =>
-  value === undefined || value === null || value === "<function call>";
+// As Windmill: null, and its form's placeholder for a computed default, leave the default alone.
+const isNotGiven = (value: unknown) => value === null || value === "<function call>";
+
+const shown = ({ name, isPattern, isRest, isOptional }: Parameter) =>
+  isPattern ? "{...}" : isRest ? `...${name}` : isOptional ? `${name}?` : name;
 
 const listed = (names: string[]) =>
   `${names.length === 1 ? "argument" : "arguments"} ${names.map((name) => `'${name}'`).join(", ")}`;
@@ -18,29 +21,27 @@ const listed = (names: string[]) =>
 export class Signature {
   readonly #parameters: Parameter[];
   readonly #names: Set<string>;
-  readonly #dates: Set<string>;
+  readonly #hasPattern: boolean;
   readonly #text: string;
+  /** The names in order, if nothing but their presence has to be looked at. */
   readonly #simple: string[] | undefined;
-  readonly #pattern: string | undefined;
 
   constructor(
     readonly main: Main,
-    source: string,
+    script: string,
     readonly isLenient: boolean,
   ) {
-    const parameters = parametersOf(main);
+    const parameters = parametersOf(main, script);
     this.#parameters = parameters ?? [];
-    const named = this.#parameters.filter(({ isPattern }) => !isPattern);
     const patterns = this.#parameters.filter(({ isPattern }) => isPattern);
     if (patterns.length > 1) {
       throw new Failure("BadMain", "main has more than one destructured parameter: name them");
     }
-    this.#pattern = patterns[0]?.name;
-    this.#names = new Set(named.map(({ name }) => name));
-    this.#dates = datesIn(source, this.#parameters.map(({ name }) => name));
-    this.#text = `main(${this.#parameters.map(({ name, isOptional, isRest }) => (isRest ? `...${name}` : isOptional ? `${name}?` : name)).join(", ")})`;
-    const isSimple = !isLenient && patterns.length === 0 && this.#dates.size === 0 && named.every(({ isRest }) => !isRest);
-    this.#simple = isSimple && parameters !== undefined ? [...this.#names] : undefined;
+    this.#hasPattern = patterns.length > 0;
+    this.#names = new Set(this.#parameters.filter(({ isPattern }) => !isPattern).map(({ name }) => name));
+    this.#text = `main(${this.#parameters.map(shown).join(", ")})`;
+    const isSimple = this.#parameters.every(({ isPattern, isRest, isDate }) => !(isPattern || isRest || isDate));
+    this.#simple = isSimple && !isLenient && parameters !== undefined ? [...this.#names] : undefined;
   }
 
   /** Calls main, with the arguments in the order of its parameters. */
@@ -60,29 +61,23 @@ export class Signature {
 
   #bind(given: Arguments): unknown[] {
     if (typeof given !== "object" || given === null || Array.isArray(given)) {
-      throw new Failure("InvalidArgs", `the arguments are not an object; the script has ${this.#text}`);
+      throw this.#wrong("the arguments are not an object");
     }
-    const has = (name: string) => Object.hasOwn(given, name) && !(this.isLenient && isMissing(given[name]));
+    const has = (name: string) => Object.hasOwn(given, name) && !(this.isLenient && isNotGiven(given[name]));
     const unknown = Object.keys(given).filter((name) => !this.#names.has(name));
-    const missing = this.#parameters
-      .filter(({ name, isOptional, isPattern }) => !isOptional && !isPattern && !has(name))
-      .map(({ name }) => name);
-    if (!this.isLenient && missing.length > 0) throw this.#wrong(`missing ${listed(missing)}`);
-    if (!this.isLenient && unknown.length > 0 && this.#pattern === undefined) {
-      throw this.#wrong(`unknown ${listed(unknown)}`);
+    if (!this.isLenient) {
+      const missing = this.#parameters.filter(({ name, isOptional, isPattern }) => !isOptional && !isPattern && !has(name));
+      if (missing.length > 0) throw this.#wrong(`missing ${listed(missing.map(({ name }) => name))}`);
+      if (unknown.length > 0 && !this.#hasPattern) throw this.#wrong(`unknown ${listed(unknown)}`);
     }
     const values: unknown[] = [];
-    for (const { name, isRest, isPattern, isOptional } of this.#parameters) {
-      if (isPattern) values.push(this.#object(given, unknown));
+    for (const { name, isRest, isPattern, isDate } of this.#parameters) {
+      if (isPattern) values.push(Object.fromEntries(unknown.map((other) => [other, given[other]])));
       else if (isRest) values.push(...this.#list(name, given[name]));
-      else if (has(name)) values.push(this.#dates.has(name) ? this.#date(name, given[name]) : given[name]);
-      else values.push(this.isLenient && !isOptional ? given[name] : undefined);
+      else if (!has(name)) values.push(undefined);
+      else values.push(isDate ? this.#date(name, given[name]) : given[name]);
     }
     return values;
-  }
-
-  #object(given: Arguments, unknown: string[]): Arguments {
-    return Object.fromEntries(unknown.map((name) => [name, given[name]]));
   }
 
   #list(name: string, value: unknown): unknown[] {

@@ -3,6 +3,7 @@
 
 const LIMIT = 64 * 1024;
 const OURS = import.meta.dir;
+const OUTSIDE = new RegExp(`\\((?:node:|native)|^ +at (?:native|node:)|${RegExp.escape(OURS)}`);
 
 /** A failure this program finds itself; it has a message and no stack. */
 export class Failure extends Error {
@@ -30,8 +31,8 @@ const cut = (text: string): string =>
 
 function stackOf(error: Error): string {
   const lines = String(error.stack ?? "").split("\n");
-  const isOurs = (line: string) => line.includes(OURS) || line.includes("(native");
-  while (lines.length > 0 && isOurs(lines.at(-1) as string)) lines.pop();
+  // From the outside in: what called main is this program's affair, and Bun's.
+  while (/^ +at /.test(lines.at(-1) ?? "") && OUTSIDE.test(lines.at(-1) as string)) lines.pop();
   let text = lines.filter((line) => !line.includes(OURS)).join("\n");
   if (error.cause instanceof Error) text += `\ncaused by ${stackOf(error.cause)}`;
   return text;

@@ -12,7 +12,7 @@
 import { readFileSync, readSync, writeSync } from "node:fs";
 import { Signature, type Arguments } from "./arguments.ts";
 import { ANSWERS, FRAMES, PERMITS, claim, mend, size } from "./descriptors.ts";
-import { Failure, ProcessExit, describe } from "./failures.ts";
+import { Failure, describe } from "./failures.ts";
 import { encode } from "./results.ts";
 import { Job, World, jobs } from "./world.ts";
 
@@ -23,7 +23,10 @@ interface Init {
   arguments?: "strict" | "windmill";
 }
 
-const DRAIN_NS = 200_000;
+type Run = [kind: string, number: number, id: string, claim: string, given: Arguments, token: string];
+
+const TURN_NS = 200_000;
+const HEAD = /^\["run",(\d+),"([^"]*)","([^"]*)",/;
 
 let waiting: string[] = [];
 let next = 0;
@@ -125,11 +128,11 @@ class Process {
   }
 
   async serve(): Promise<void> {
-    let drained = Bun.nanoseconds();
+    let turned = Bun.nanoseconds();
     for (;;) {
-      if (Bun.nanoseconds() - drained > DRAIN_NS) {
+      if (Bun.nanoseconds() - turned > TURN_NS) {
         await new Promise<void>((resolve) => setImmediate(resolve));
-        drained = Bun.nanoseconds();
+        turned = Bun.nanoseconds();
       }
       const line = next < waiting.length && !hasEnded ? waiting[next++] : await take();
       if (line === undefined) return;
@@ -141,7 +144,14 @@ class Process {
   }
 
   async #run(line: string): Promise<void> {
-    const [, number, id, claimed, given, token] = JSON.parse(line) as [string, number, string, string, Arguments, string];
+    let frame: Run;
+    try {
+      frame = JSON.parse(line) as Run;
+    } catch (error) {
+      this.#refuse(line, error);
+      return;
+    }
+    const [, number, id, claimed, given, token] = frame;
     if (!isPermitted(number)) return;
     this.#world.identify(id, token);
     const started = Bun.nanoseconds();
@@ -149,25 +159,40 @@ class Process {
     let answer: string;
     const job = new Job();
     try {
-      let result = jobs.run(job, () => this.#signature.call(given));
-      if (typeof result === "object" && result !== null) {
-        if (typeof (result as PromiseLike<unknown>).then === "function") {
-          const exited = new Promise<never>((_, reject) => {
-            job.exit = reject;
-          });
-          result = await Promise.race([result, exited]);
-        }
-        result = await collected(result);
-      }
-      answer = encode(result, this.#limit);
+      answer = encode(await this.#call(job, given), this.#limit);
     } catch (error) {
       kind = "fail";
-      answer = describe(error);
+      answer = describe(job.exited ?? error);
     }
     job.isOver = true;
     const duration = Math.trunc((Bun.nanoseconds() - started) / 1000);
     this.#world.restore();
     write(`["${kind}","${id}","${claimed}",${size()},${duration},${answer}]\n`);
+  }
+
+  async #call(job: Job, given: Arguments): Promise<unknown> {
+    let result = jobs.run(job, () => this.#signature.call(given));
+    if (typeof result === "object" && result !== null) {
+      if (typeof (result as PromiseLike<unknown>).then === "function") {
+        const exited = new Promise<never>((_, reject) => {
+          job.onExit = reject;
+        });
+        result = await Promise.race([result, exited]);
+      }
+      result = await collected(result);
+    }
+    if (job.exited !== undefined) throw job.exited;
+    return result;
+  }
+
+  /** Fails a job whose arguments can't be read: nested too deep for the parser. */
+  #refuse(line: string, error: unknown): void {
+    const head = HEAD.exec(line);
+    if (head === null) throw error;
+    const [, number, id, claimed] = head;
+    if (!isPermitted(Number(number))) return;
+    const answer = describe(new Failure("InvalidArgs", `the arguments cannot be read: ${String(error)}`));
+    write(`["fail","${id}","${claimed}",${size()},0,${answer}]\n`);
   }
 
   leave(code: number): never {

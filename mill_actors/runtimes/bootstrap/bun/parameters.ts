@@ -1,6 +1,7 @@
-// Reads the parameters of a function from its source, because JavaScript passes by position
-// and jobs pass by name. Works on what Bun made of the user's function (`toString`, so types
-// and comments are gone), and on the TypeScript itself where a type matters (`dates`).
+// Reads the parameters of `main`, because JavaScript passes by position and jobs by name.
+// The names come from what Bun made of the function (`toString`): right for every way to
+// declare or wrap one. Types are gone there, so what only they say (`b?: string`, `at: Date`)
+// comes from the script's text, if a declaration of main with the same names is in it.
 
 export interface Parameter {
   name: string;
@@ -8,7 +9,13 @@ export interface Parameter {
   isRest: boolean;
   /** `{a, b}` or `[a, b]`: has no name of its own. */
   isPattern: boolean;
+  isDate: boolean;
+}
+
+interface Part {
+  pattern: string;
   type: string;
+  hasDefault: boolean;
 }
 
 const OPENING = "([{";
@@ -79,9 +86,9 @@ function closing(source: string, open: number): number {
 }
 
 /** Splits a parameter list at its own commas, and each part at its `:` and `=`. */
-function split(list: string): { pattern: string; type: string; hasDefault: boolean }[] {
-  const parts: { pattern: string; type: string; hasDefault: boolean }[] = [];
-  let part = { pattern: "", type: "", hasDefault: false };
+function split(list: string): Part[] {
+  const parts: Part[] = [];
+  let part: Part = { pattern: "", type: "", hasDefault: false };
   let field: "pattern" | "type" | "default" = "pattern";
   let angles = 0;
   const add = (text: string) => {
@@ -123,49 +130,64 @@ function split(list: string): { pattern: string; type: string; hasDefault: boole
   return parts;
 }
 
+const DATE = /^\(?\s*(?:(?:null|undefined)\s*\|\s*)*Date\s*(?:\|\s*(?:null|undefined)\s*)*\)?$/;
+
 function parse(list: string): Parameter[] {
-  return split(list).map(({ pattern, type, hasDefault }) => {
-    const text = pattern.trim().replace(/^((public|private|protected|readonly)\s+)+/, "");
+  const parameters = split(list).map(({ pattern, type, hasDefault }) => {
+    const text = pattern.trim();
     const isRest = text.startsWith("...");
     const name = text.replace(/^\.\.\./, "").trim();
+    const isPattern = name.startsWith("{") || name.startsWith("[");
     return {
-      name: name.replace(/\?$/, "").trim(),
-      isOptional: hasDefault || isRest || name.endsWith("?"),
+      name: isPattern ? "" : name.replace(/\?$/, "").trim(),
+      isOptional: hasDefault || isRest || name.endsWith("?") || /\bundefined\b/.test(type),
       isRest,
-      isPattern: name.startsWith("{") || name.startsWith("["),
-      type: type.trim(),
+      isPattern,
+      isDate: DATE.test(type.trim()),
     };
   });
+  return parameters.filter(({ name }) => name !== "this"); // only a type, in TypeScript
 }
 
-/** The parameters of a function, or undefined where its source isn't to be had. */
-export function parametersOf(main: Function): Parameter[] | undefined {
-  const source = main.toString();
-  if (/\{\s*\[native code\]\s*\}\s*$/.test(source)) return undefined;
-  const arrow = /^(?:async\s+|async(?=\())?([\p{ID_Start}$_][\p{ID_Continue}$\u200c\u200d]*)\s*=>/u.exec(source);
-  if (arrow !== null && arrow[1] !== undefined) {
-    return [{ name: arrow[1], isOptional: false, isRest: false, isPattern: false, type: "" }];
-  }
-  const open = source.indexOf("(");
-  return open < 0 ? undefined : parse(source.slice(open + 1, closing(source, open)));
+const ARROW = /^(?:async\s+)?([\p{ID_Start}$_][\p{ID_Continue}$\u200c\u200d]*)\s*=>/u;
+
+function parametersIn(code: string): Parameter[] | undefined {
+  if (/\{\s*\[native code\]\s*\}\s*$/.test(code)) return undefined;
+  const name = ARROW.exec(code)?.[1];
+  if (name !== undefined) return [{ name, isOptional: false, isRest: false, isPattern: false, isDate: false }];
+  const open = code.indexOf("(");
+  return open < 0 ? undefined : parse(code.slice(open + 1, closing(code, open)));
 }
 
-const MAIN = [
+const DECLARATIONS = [
   /\bfunction\s*\*?\s*main\s*(?:<[^(]*>)?\s*(?=\()/g,
-  /\b(?:const|let|var)\s+main\s*(?::[^=]*)?=\s*(?:async\s*)?(?:function\s*\*?\s*\w*\s*)?(?:<[^(]*>)?\s*(?=\()/g,
+  /\bmain\s*(?::[^=]*)?=\s*(?:async\s*)?(?:function\s*\*?\s*\w*\s*)?(?:<[^(]*>)?\s*(?=\()/g,
+  /\bexport\s+default\s+(?:async\s+)?(?:function\s*\*?\s*\w*\s*)?(?:<[^(]*>)?\s*(?=\()/g,
 ];
 
-/** The names among `names` whose TypeScript type is `Date` (or a union of it with nothing). */
-export function datesIn(source: string, names: string[]): Set<string> {
-  for (const expression of MAIN) {
-    for (const found of source.matchAll(expression)) {
+/** The declaration of main in a script with parameters of these names. */
+function declared(script: string, parameters: Parameter[]): Parameter[] | undefined {
+  const names = parameters.map(({ name }) => name).join();
+  for (const expression of DECLARATIONS) {
+    for (const found of script.matchAll(expression)) {
       const open = found.index + found[0].length;
-      const parameters = parse(source.slice(open + 1, closing(source, open)));
-      // A `main` inside a comment, a string or another function doesn't have the same names.
-      if (parameters.map((parameter) => parameter.name).join() !== names.join()) continue;
-      const isDate = /^\(?\s*(?:(?:null|undefined)\s*\|\s*)*Date\s*(?:\|\s*(?:null|undefined)\s*)*\)?$/;
-      return new Set(parameters.filter(({ type }) => isDate.test(type)).map(({ name }) => name));
+      const candidate = parse(script.slice(open + 1, closing(script, open)));
+      // A `main` in a comment, a string or another function mostly has other names.
+      if (candidate.map(({ name }) => name).join() === names) return candidate;
     }
   }
-  return new Set();
+  return undefined;
+}
+
+/** The parameters of main, or undefined where its source isn't to be had. */
+export function parametersOf(main: Function, script: string): Parameter[] | undefined {
+  const parameters = parametersIn(main.toString());
+  if (parameters === undefined) return undefined;
+  // Declared elsewhere: whether a parameter without a default may be left out is not known.
+  const lenient = parameters.map((parameter) => ({ ...parameter, isOptional: true }));
+  const known = declared(script, parameters) ?? lenient;
+  return known.map((parameter, at) => ({
+    ...parameter,
+    isOptional: parameter.isOptional || (parameters[at] as Parameter).isOptional,
+  }));
 }

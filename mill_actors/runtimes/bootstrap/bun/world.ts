@@ -1,6 +1,7 @@
 // What a job may change in its process, and how it is put back before the next job: the
-// descriptors 0-2, environment, working directory, umask, exit code and console. Not restored,
-// as in any long-lived program: globals, timers and sockets still open, child processes.
+// descriptors 0-2, environment, working directory, umask, exit code, console, listeners to
+// signals and to uncaught errors. Not restored, as in any long-lived program: globals, timers
+// and sockets still open, child processes.
 
 import { AsyncLocalStorage } from "node:async_hooks";
 import { writeSync } from "node:fs";
@@ -13,10 +14,15 @@ type Listener = (...values: unknown[]) => void;
 /** The job whose code is running, also in the callbacks it started. */
 export class Job {
   isOver = false;
-  exit: (error: ProcessExit) => void = () => {};
+  /** Set when the job called `process.exit`: it has failed, whatever it does with the exception. */
+  exited: ProcessExit | undefined;
+  onExit: (error: ProcessExit) => void = () => {};
 }
 
 export const jobs = new AsyncLocalStorage<Job>();
+
+/** Left behind by a job, a listener to one of these would decide over the next one's fate. */
+const EVENTS = ["uncaughtException", "unhandledRejection", "SIGTERM", "SIGINT", "SIGHUP"] as const;
 
 /** Writes at once: Bun's own streams may write after the job's answer. */
 function writeNow(descriptor: number) {
@@ -42,28 +48,20 @@ export class World {
   readonly #exit = process.exit;
   readonly #folder = process.cwd();
   readonly #umask = process.umask();
-  #isElsewhere = false;
-  #isMasked = false;
   readonly #console = { ...console };
+  readonly #listeners = new Map<string, Listener[]>();
   readonly #out = writeNow(1);
   readonly #err = writeNow(2);
 
   /** Puts this program's hands on what scripts use; before the script is imported. */
   prepare(): void {
-    const [chdir, umask] = [process.chdir, process.umask];
-    process.chdir = (folder: string) => {
-      this.#isElsewhere = true;
-      chdir(folder);
-    };
-    process.umask = (mask?: string | number): number => {
-      if (mask === undefined) return umask();
-      this.#isMasked = true;
-      return umask(mask as number);
-    };
     process.exit = ((code?: number): never => {
       const error = new ProcessExit(code ?? process.exitCode);
       const job = jobs.getStore();
-      if (job !== undefined && !job.isOver) job.exit(error);
+      if (job !== undefined && !job.isOver) {
+        job.exited ??= error;
+        job.onExit(error);
+      }
       throw error;
     }) as typeof process.exit;
     process.on("uncaughtException", (error) => report("uncaught exception", error));
@@ -75,6 +73,7 @@ export class World {
   remember(): void {
     this.#base = { ...this.#env };
     this.#wanted = { ...this.#base };
+    for (const event of EVENTS) this.#listeners.set(event, process.listeners(event) as Listener[]);
   }
 
   leave(code: number): never {
@@ -96,19 +95,21 @@ export class World {
   restore(): void {
     mend();
     if (process.env !== this.#env || !this.#isEnvironmentKept()) this.#mendEnvironment();
-    if (this.#isElsewhere) {
-      process.chdir(this.#folder);
-      this.#isElsewhere = false;
-    }
-    if (this.#isMasked) {
-      process.umask(this.#umask);
-      this.#isMasked = false;
-    }
+    if (process.cwd() !== this.#folder) process.chdir(this.#folder);
+    if (process.umask() !== this.#umask) process.umask(this.#umask);
     if (process.exitCode !== undefined) process.exitCode = undefined;
     if (process.stdout.write !== this.#out || process.stderr.write !== this.#err) this.#mendStreams();
     if (console.log !== this.#console.log || console.error !== this.#console.error) {
       Object.assign(console, this.#console);
     }
+    for (const [event, listeners] of this.#listeners) {
+      if (process.listenerCount(event) !== listeners.length) this.#mendListeners(event, listeners);
+    }
+  }
+
+  #mendListeners(event: string, listeners: Listener[]): void {
+    process.removeAllListeners(event);
+    for (const listener of listeners) process.on(event, listener);
   }
 
   #mendStreams(): void {
