@@ -74,5 +74,7 @@ def log(moved: Moved) -> None:
     loud = moved.action in (Action.RESCUE, Action.LOSE, Action.EXPIRE)
     level = logging.WARNING if loud else logging.DEBUG
     if logger.isEnabledFor(level):
-        names = ", ".join(moved.jobs[:3]) + (f" and {len(moved.jobs) - 3} more" if len(moved.jobs) > 3 else "")
+        names = ", ".join(moved.jobs[:3]) + (
+            f" and {len(moved.jobs) - 3} more" if len(moved.jobs) > 3 else ""
+        )
         logger.log(level, "%s: %s → %s: %s", moved.action, moved.before, moved.after, names)

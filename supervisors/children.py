@@ -116,9 +116,10 @@ def start_child(
 def terminate_child(
     supervisor: Target, child: str | ActorRef[Any], *, timeout: float = CHANGE_SECONDS
 ) -> None:
-    """Stop a child, by id (or, under a `DynamicSupervisor`, by ref), without a restart.
+    """Stop a child, by id or by ref, without a restart.
 
-    The spec stays, unless temporary or dynamic. Stopping a stopped child is nothing.
+    The spec stays, unless temporary or dynamic. Stopping a stopped child is nothing. Under
+    a `DynamicSupervisor` ids are labels: all children of that label are stopped.
 
     Raises:
         ChildNotFound: there is none.

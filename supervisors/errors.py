@@ -4,7 +4,7 @@
     ├─ StartFailed
     │  ├─ StartTimeout          init took longer than start_timeout
     │  ├─ InitFailed            init raised what is not an Exception (SystemExit, …)
-    │  ├─ StartAborted          a supervisor was told to stop while it was starting
+    │  ├─ StartAborted          told to stop, or abandoned, while it was starting
     │  └─ FailedToStartChild    the __cause__ is what the child's start raised
     ├─ InvalidChildSpecs        all faults at once
     ├─ Refused                  a supervisor said no, and lives on
@@ -16,7 +16,6 @@
 The first line of a class's docstring is its default message.
 """
 
-# ruff: noqa: N818  names say what happened; the tree above says that they are errors
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -54,7 +53,7 @@ class InitFailed(StartFailed):
 
 
 class StartAborted(StartFailed):
-    """The supervisor was told to stop before all its children were up."""
+    """The actor was told to stop before it was up."""
 
 
 class FailedToStartChild(StartFailed):

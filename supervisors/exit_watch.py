@@ -52,12 +52,9 @@ class KqueueWatch:
         if sys.platform == "linux":
             raise OSError
         queue = select.kqueue()
-        add = select.KQ_EV_ADD
-        end = select.kevent(pid, select.KQ_FILTER_PROC, add, select.KQ_NOTE_EXIT)
+        end = select.kevent(pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)
         try:
             queue.control([end], 0)
-        except ProcessLookupError:  # it is a zombie already: make the queue readable
-            queue.control([select.kevent(1, select.KQ_FILTER_TIMER, add)], 0)
         except BaseException:
             queue.close()
             raise
@@ -65,36 +62,64 @@ class KqueueWatch:
         self.fileno: Callable[[], int] = queue.fileno
 
 
-class ThreadWatch:
-    """Everywhere else."""
+class PipeWatch:
+    """A pipe that ends when told, or at once."""
 
-    def __init__(self, pid: int) -> None:
-        self._read, write = os.pipe()
-        self._thread = threading.Thread(
-            target=self._wait, args=(pid, write), name=f"exit-watch-{pid}", daemon=True
-        )
-        self._thread.start()
-
-    @staticmethod
-    def _wait(pid: int, write: int) -> None:
-        if sys.platform != "darwin":  # there it came with Python 3.13; kqueue is better
-            with suppress(ChildProcessError):
-                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        os.close(write)
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
 
     def fileno(self) -> int:
         """Give the descriptor."""
         return self._read
 
+    def end(self) -> None:
+        """Make it readable."""
+        os.close(self._write)
+
     def close(self) -> None:
         """Release it."""
-        self._thread.join()
         os.close(self._read)
+
+
+class ThreadWatch(PipeWatch):
+    """Everywhere else; no `waitid`, no watch."""
+
+    def __init__(self, pid: int) -> None:
+        wait = getattr(os, "waitid", None)  # macOS has it from Python 3.13 on
+        if wait is None:
+            raise OSError
+        super().__init__()
+        self._thread = threading.Thread(
+            target=self._run, args=(pid, wait), name=f"exit-watch-{pid}", daemon=True
+        )
+        try:
+            self._thread.start()
+        except BaseException:
+            self.end()
+            self.close()
+            raise
+
+    def _run(self, pid: int, wait: Callable[[int, int, int], object]) -> None:
+        with suppress(ChildProcessError):
+            wait(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        self.end()
+
+    def close(self) -> None:
+        """Release it, once the thread has seen the end."""
+        if self._thread.ident is not None:
+            self._thread.join()
+        super().close()
 
 
 def open_exit_watch(pid: int) -> ExitWatch:
     """Watch a child that was not reaped yet, the best way this system has."""
     for way in (PidfdWatch, KqueueWatch):
-        with suppress(OSError, AttributeError):
+        try:
             return way(pid)
+        except ProcessLookupError:  # macOS: it is a zombie already
+            ended = PipeWatch()
+            ended.end()
+            return ended
+        except (OSError, AttributeError):
+            continue
     return ThreadWatch(pid)

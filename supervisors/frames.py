@@ -13,7 +13,7 @@ b'three\n'
 from __future__ import annotations
 
 
-class FrameTooLong(Exception):  # noqa: N818  never leaves the Port
+class FrameTooLong(Exception):
     """A frame is longer than allowed; `complete` are the frames before it."""
 
     def __init__(self, complete: bytes) -> None:

@@ -81,8 +81,10 @@ class PortExit:
 
 
 class Port:
-    """A running OS process, made by `Port.open`. All methods may be called by any thread,
-    but the order of what several threads `send` is theirs to settle.
+    """A running OS process, made by `Port.open`.
+
+    All methods may be called by any thread, but the order of what several threads `send`
+    is theirs to settle.
     """
 
     @classmethod
@@ -101,9 +103,11 @@ class Port:
         max_frame_bytes: int = 64 << 20,
         coalesce_seconds: float = 0.0,
     ) -> Port:
-        """Start the process; `stderr` is a descriptor for its own, default /dev/null;
-        those in `pass_fds` keep their numbers in it. Frames that follow within
-        `coalesce_seconds` of each other wait as long for more: fewer, larger messages.
+        """Start the process.
+
+        `stderr` is a descriptor for its own, default /dev/null; those in `pass_fds` keep
+        their numbers in it. Frames that follow within `coalesce_seconds` of each other
+        wait as long for more: fewer, larger messages.
 
         Raises what `subprocess.Popen` raises (FileNotFoundError, PermissionError, …).
         """
@@ -145,9 +149,9 @@ class Port:
         with suppress(OSError):  # the user's quota of pipe pages is used up
             _widen(processes)
         os.set_blocking(self._stdout, False)
-        wake = WakePipe()
+        wake: WakePipe | None = None
         try:
-            self._wake = wake
+            self._wake = wake = WakePipe()
             self._outbox = Outbox(processes.stdin, wake.wake)
             self._thread = threading.Thread(target=self._run, name=f"port-{self.pid}", daemon=True)
             watch(owner, self, lambda _down: self.kill())
@@ -156,7 +160,8 @@ class Port:
             unwatch(owner, self)
             processes.signal(signal.SIGKILL)
             processes.reap()
-            wake.close()
+            if wake is not None:
+                wake.close()
             raise
 
     def __repr__(self) -> str:
@@ -219,9 +224,12 @@ class Port:
         except Exception:
             logger.exception("%r: its i/o failed", self)
         try:
-            self._end(why)
+            exit_ = self._end(why)
         except Exception:
             logger.exception("%r: its end failed", self)
+            exit_ = PortExit(self, None, None, IO_FAILED)
+        unwatch(self.owner, self)
+        send(self.owner, exit_)
 
     def _serve(self) -> str:
         """Read and write until there is a reason to end."""
@@ -305,7 +313,7 @@ class Port:
         self._is_open = False  # what follows is the rest of that frame
         return f"a frame was longer than {self._frames.max_frame_bytes} bytes"
 
-    def _end(self, why: str) -> None:
+    def _end(self, why: str) -> PortExit:
         processes = self._processes
         processes.signal(signal.SIGKILL)
         _wait_readable(processes.exit_fileno())
@@ -316,11 +324,10 @@ class Port:
         self._outbox.shut()
         status = processes.reap()
         self._wake.close()
-        unwatch(self.owner, self)
         number = -status if status < 0 else None
         if self._why == KILLED and number == signal.SIGKILL:
             why = KILLED
-        send(self.owner, PortExit(self, status if number is None else None, number, why))
+        return PortExit(self, status if number is None else None, number, why)
 
     def _read_rest(self) -> None:
         """Deliver what is in the pipe, at most what a pipe holds.

@@ -126,7 +126,8 @@ class Process(pykka.ThreadingActor):
             raise StartTimeout(cls.__name__, start_timeout)
         error = life.start_error
         if error is not None:
-            life.exited.wait(1.0)  # a formality: nothing but exited.set() is left to do
+            if life.reason is not ABANDONED:
+                life.exited.wait(1.0)  # a formality: only exited.set() is left to do
             if isinstance(error, Exception):
                 raise error
             msg = f"{cls.__name__}.init raised {error!r}"

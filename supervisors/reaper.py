@@ -13,11 +13,14 @@ start of a process and its `add`, and processes that left their group.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import subprocess
 import threading
 from contextlib import suppress
 from typing import Final
+
+logger = logging.getLogger("supervisors")
 
 NAME: Final = "supervisors-reaper"
 
@@ -44,17 +47,24 @@ class Reaper:
         self._is_over = False
 
     def remember(self, group: int) -> None:
-        """Have this process group killed when we end."""
+        """Have this process group killed when we end; raises OSError if no helper starts."""
         with self._lock:
             self._groups.add(group)
-            self._write(f"add {group}\n")
+            try:
+                self._write(f"add {group}\n")
+            except BaseException:
+                self._groups.discard(group)
+                raise
 
     def forget(self, group: int) -> None:
         """Take it off the list; call this before its leader is reaped."""
         with self._lock:
             if group in self._groups:
                 self._groups.discard(group)
-                self._write(f"del {group}\n")
+                try:
+                    self._write(f"del {group}\n")
+                except OSError:  # the old helper is dead, so it will do no harm
+                    logger.exception("the reaper could not be started again")
 
     def close(self) -> None:
         """End the helper, and with it every group still listed; runs at exit."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from pykka import ActorRef, ActorRegistry
 
 from supervisors import registry
-from supervisors.errors import NotAProcess
+from supervisors.errors import NotAProcess, StartAborted
 from supervisors.reasons import ABANDONED, SHUTDOWN, Reason
 
 if TYPE_CHECKING:
@@ -120,6 +120,9 @@ def abandon(ref: ActorRef[Any], *, only_from: Stage | None = None) -> bool:
     _abandoned.add(target)
     life.leaving = ABANDONED
     life.stop_requested.set()
+    if not life.ready.is_set():  # whoever waits in spawn must not wait for its init
+        life.start_error = StartAborted("the actor was abandoned while its init ran")
+        life.ready.set()
     target.actor_stopped.set()
     ActorRegistry.unregister(target)
     target.actor_inbox.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from pykka import ActorRegistry
 
@@ -82,8 +82,8 @@ class Puppet(Process):
         self,
         log: Callable[[Any], object],
         label: str = "",
-        start: Callable[[Self], object] | None = None,
-        end: Callable[[Self], object] | None = None,
+        start: Callable[[Any], object] | None = None,
+        end: Callable[[Any], object] | None = None,
     ) -> None:
         """Record, then do `start`; `end` is for `terminate`."""
         self.log = log
@@ -95,7 +95,10 @@ class Puppet(Process):
 
     def handle(self, message: Any) -> object:
         """Obey."""
-        return message(self) if callable(message) else self.log((self.label, message))
+        if callable(message):
+            reply: object = message(self)
+            return reply
+        return self.log((self.label, message))
 
     def terminate(self, reason: Reason) -> None:
         """Record, then do what `init` was given as `end`."""
@@ -146,11 +149,15 @@ def leftovers(before: Collection[threading.Thread], *, patience: float = 2.0) ->
 
 
 def stop_all_actors() -> None:
-    """Ask every actor to end, last started first, and wait for each."""
-    for ref in reversed(ActorRegistry.get_all()):
+    """Ask every actor of the program to end, and wait a moment for each: for clean-up."""
+    everybody = ActorRegistry.get_all()
+    for ref in everybody:
         if isinstance(ref, ProcessRef):
             ref.life.stop_requested.set()
         ref.stop(block=False)
+    for ref in everybody:
+        if isinstance(ref, ProcessRef):
+            ref.exited.wait(1.0)
 
 
 def reaper_pid() -> int | None:

@@ -1,5 +1,7 @@
-"""Judging an attempt: did it take too long or too much, and is a failed one tried again? No I/O
-but reading a process's memory."""
+"""Judging an attempt: whether it takes too long or too much, and whether it is tried again.
+
+No I/O but reading a process's memory.
+"""
 
 from __future__ import annotations
 

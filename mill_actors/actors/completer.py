@@ -97,13 +97,15 @@ class Completer(Process):
         logs, self._logs = self._logs, []
         began = monotonic()
         done = self._session.insist(
-            lambda connection, again: self._write(connection, finished, retried, logs, again),
+            lambda connection, failed: self._write(connection, finished, retried, logs, failed),
             self._give_up(),
             "settle",
         )
         if done is None:
             # They stay `running` under our claims; the Rescuer brings them back.
-            logger.error("stopped during an outage: %d outcomes are not written", len(finished) + len(retried))
+            logger.error(
+                "stopped during an outage: %d outcomes are not written", len(finished) + len(retried)
+            )
             return False
         self._tell(finished, retried, done)
         self.info = {
@@ -117,14 +119,14 @@ class Completer(Process):
         connection: Connection,
         finished: Sequence[Outcome],
         retried: Sequence[Retrial],
-        logs: Sequence[LogChunk],
-        again: bool,
+        logs: Sequence[LogChunk] = (),
+        failed: int = 0,
     ) -> settlement.Settled:
         try:
             done = settlement.settle(connection, finished, retried, logs)
         except StoreRefused as error:
             done = self._isolate(connection, finished, retried, logs, error)
-        if again and done.stale:
+        if failed and done.stale:
             # The reply to an earlier COMMIT was lost: what we have written ourselves is not stale.
             ours = settlement.landed(connection, self._holder.worker, done.stale)
             done = settlement.Settled(done.stale - ours, done.awaited + tuple(ours), done.admitted_tags)
@@ -141,16 +143,14 @@ class Completer(Process):
         """Halve the batch until the row that Postgres refuses is alone, and fail that job."""
         if logs:
             # Settled first, so that what a job printed can't cost it its result.
-            parts = [self._write(connection, finished, retried, (), False)]
+            parts = [self._write(connection, finished, retried)]
             write_what_goes(connection, logs)
         elif len(finished) + len(retried) > 1:
             half, rest = len(finished) // 2, len(retried) // 2
             first = (finished[:half], retried[:rest])
             second = (finished[half:], retried[rest:])
             parts = [
-                self._write(connection, part[0], part[1], (), False)
-                for part in (first, second)
-                if part[0] or part[1]
+                self._write(connection, part[0], part[1]) for part in (first, second) if part[0] or part[1]
             ]
         else:
             outcome = finished[0] if finished else retried[0].outcome
@@ -177,7 +177,9 @@ class Completer(Process):
         stale = done.stale
         if stale:
             self._context.counters.stale += len(stale)
-            logger.warning("%d finishes were stale and are dropped: %s", len(stale), ", ".join(sorted(stale)[:3]))
+            logger.warning(
+                "%d finishes were stale and are dropped: %s", len(stale), ", ".join(sorted(stale)[:3])
+            )
         events = self._context.events
         for verdict, action in _ACTIONS.items():
             ids = [o.job.id for o in finished if o.verdict is verdict and o.job.id not in stale]

@@ -9,6 +9,7 @@ from mill_actors.config import Config
 from mill_actors.events import Counters, Events, log
 from mill_actors.store.claims import Holder
 from mill_actors.store.connection import Database
+from mill_actors.store.nodes import token_keys
 
 
 class NodeContext:
@@ -23,7 +24,7 @@ class NodeContext:
         node: str,
         config: Config,
         database: Database,
-        token_keys: Mapping[str, bytes],
+        keys: Mapping[str, bytes],
         fence: Callable[[], None],
         events: Events | None = None,
     ) -> None:
@@ -31,7 +32,7 @@ class NodeContext:
         self.name = config.node.name
         self.config = config
         self.database = database
-        self.token_keys = dict(token_keys)
+        self._token_keys = dict(keys)
         self.fence = fence
         self.hurry = threading.Event()
         self.fenced = threading.Event()
@@ -39,6 +40,15 @@ class NodeContext:
         self.counters = Counters()
         self.events.subscribe(self.counters)
         self.events.subscribe(log)
+
+    def token_key(self, workspace: str) -> bytes:
+        """Return the key that signs a workspace's tokens; blocks once for one made after our start."""
+        key = self._token_keys.get(workspace)
+        if key is None:
+            with self.database.connect() as connection:
+                self._token_keys = token_keys(connection)
+            key = self._token_keys[workspace]
+        return key
 
     def holder(self, worker: str) -> Holder:
         """Return how a worker's claims are signed."""

@@ -173,11 +173,13 @@ def _until_end(node: Node, signals: SimpleQueue[End | int]) -> End:
                 logger.info("%s: finishing what runs (again to give it back)", signal.Signals(told).name)
                 stopped_at = monotonic()
                 node.ask_to_stop()
-            elif asked == 2:  # noqa: PLR2004  the second signal
+            elif asked == 2:
                 logger.info("giving running jobs back")
                 node.hurry()
             else:
-                logger.error("out, after %.1f s: the node's jobs are left to the others", monotonic() - stopped_at)
+                logger.error(
+                    "out, after %.1f s: the node's jobs are left to the others", monotonic() - stopped_at
+                )
                 return "gave up"
         elif told == "fenced":
             node.stop()

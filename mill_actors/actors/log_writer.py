@@ -1,4 +1,4 @@
-"""The LogWriter: what running jobs print, batched. (The last of it travels with the outcome.)
+"""The LogWriter: what running jobs print, batched; the last of it travels with the outcome.
 
 An outage makes it wait, never grow without bound: beyond 64 MB it forgets the newest lines, and
 says so in the log of the node.

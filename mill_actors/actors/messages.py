@@ -7,6 +7,7 @@ a second a message a job would be the cost.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
 from pykka import ActorRef
@@ -109,7 +110,7 @@ class Drain(Struct, frozen=True):
 class Adopt(Struct, frozen=True):
     """A new Puller has started: report to it. Asked; answered with an `Adopted`."""
 
-    puller: ActorRef[object]
+    puller: ActorRef[Any]
 
 
 class Adopted(Struct, frozen=True):

@@ -68,11 +68,7 @@ def _worker(context: NodeContext) -> list[ChildSpec]:
     completer, runners, puller = (at(f"{WORKER}/{name}") for name in ("completer", "runners", "puller"))
     grace = context.config.node.grace_seconds + STOP_MARGIN_SECONDS
     return [
-        ChildSpec.of(
-            Completer, context, WORKER, puller, id="completer", name=completer, shutdown=grace
-        ),
+        ChildSpec.of(Completer, context, WORKER, puller, id="completer", name=completer, shutdown=grace),
         ChildSpec.of(DynamicSupervisor, id="runners", name=runners),
-        ChildSpec.of(
-            Puller, context, WORKER, runners, completer, id="puller", name=puller, shutdown=grace
-        ),
+        ChildSpec.of(Puller, context, WORKER, runners, completer, id="puller", name=puller, shutdown=grace),
     ]

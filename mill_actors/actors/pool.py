@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from time import monotonic
+from typing import Any
 
 from pykka import ActorRef
 
@@ -18,6 +19,9 @@ from mill_actors.jobs.script import Script
 
 Version = tuple[str, str]
 
+#: A Runner that worked this lately is expected to get more of the same.
+WARM_SECONDS = 1.0
+
 #: A script whose process did not come up is tried again after this, doubling up to the longest.
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
@@ -26,9 +30,19 @@ LONGEST_BACKOFF_SECONDS = 30.0
 class Handle:
     """What the Puller knows of one Runner."""
 
-    __slots__ = ("idle_since", "in_flight", "number", "pinned", "ready", "ref", "retiring", "script", "window")
+    __slots__ = (
+        "idle_since",
+        "in_flight",
+        "number",
+        "pinned",
+        "ready",
+        "ref",
+        "retiring",
+        "script",
+        "window",
+    )
 
-    def __init__(self, number: int, ref: ActorRef[object], script: Script, window: Window) -> None:
+    def __init__(self, number: int, ref: ActorRef[Any], script: Script, window: Window) -> None:
         self.number = number
         self.ref = ref
         self.script = script
@@ -69,7 +83,7 @@ class Pool:
 
     # -- Runners -------------------------------------------------------------------
 
-    def add(self, number: int, ref: ActorRef[object], script: Script) -> Handle:
+    def add(self, number: int, ref: ActorRef[Any], script: Script) -> Handle:
         """Remember a Runner that has started."""
         version = (script.workspace, script.hash)
         window = self._windows.get(version)
@@ -116,10 +130,17 @@ class Pool:
         """How many Runners count against `processes`."""
         return sum(1 for handle in self.handles.values() if not handle.pinned)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether another unpinned Runner would be one too many."""
+        return self.unpinned >= self.processes
+
     def evictable(self) -> Handle | None:
         """Return the unpinned Runner that was idle longest and has nothing in hand."""
         idle = [
-            h for h in self.handles.values() if not h.pinned and not h.retiring and h.in_flight == 0 and h.ready
+            h
+            for h in self.handles.values()
+            if not h.pinned and not h.retiring and h.in_flight == 0 and h.ready
         ]
         return min(idle, key=lambda h: h.idle_since, default=None)
 
@@ -129,7 +150,8 @@ class Pool:
         The script with the most Runners gives one; among equals the one that started first.
         """
         busy = [
-            h for h in self.handles.values()
+            h
+            for h in self.handles.values()
             if not h.pinned and not h.retiring and (h.script.workspace, h.script.hash) != for_version
         ]
         return max(
@@ -180,17 +202,21 @@ class Pool:
     @property
     def in_hand(self) -> int:
         """Jobs claimed and not yet finished by a Runner."""
-        return sum(h.in_flight for h in self.handles.values()) + sum(len(q.jobs) for q in self.waiting.values())
+        return sum(h.in_flight for h in self.handles.values()) + sum(
+            len(q.jobs) for q in self.waiting.values()
+        )
 
     @property
     def appetite(self) -> int:
         """How many jobs the Runners, and the places for Runners, want to have in hand."""
-        runners = sum(h.window.width for h in self.handles.values() if not h.retiring)
-        idle = sum(
-            1 for h in self.handles.values() if not h.pinned and not h.retiring and h.in_flight == 0
+        now = monotonic()
+        # A Runner that was idle counts as a place: what comes next may be another, slower script.
+        wanted = sum(
+            h.window.width if h.in_flight or now - h.idle_since < WARM_SECONDS else 1
+            for h in self.handles.values()
+            if not h.retiring
         )
-        free = max(0, self.processes - self.unpinned)
-        return runners + free if idle == 0 or free else max(runners, 1)
+        return wanted + max(0, self.processes - self.unpinned)
 
     def plan(self) -> list[tuple[Handle, int]]:
         """Decide who gets how many of the waiting jobs: evenly among those with room."""

@@ -37,7 +37,7 @@ class Pruner(Process):
                 try:
                     pruned = self._session.run(
                         lambda connection: prune(
-                            connection, self._retention.completed_days, self._retention.logs_days
+                            connection, int(self._retention.completed_days), int(self._retention.logs_days)
                         )
                     )
                 except StoreUnavailable as error:

@@ -18,6 +18,7 @@ from typing import assert_never
 
 from pykka import ActorDeadError, Timeout
 
+from mill_actors.actors.attempt import Judge
 from mill_actors.actors.context import NodeContext
 from mill_actors.actors.messages import (
     Adopt,
@@ -40,7 +41,6 @@ from mill_actors.actors.messages import (
     Sweep,
     Wake,
 )
-from mill_actors.actors.attempt import Judge
 from mill_actors.actors.pool import Handle, Pool, Version
 from mill_actors.actors.runner import Runner
 from mill_actors.errors import StoreUnavailable
@@ -61,6 +61,7 @@ from supervisors import (
     Process,
     ProcessRef,
     Reason,
+    SupervisorError,
     ask,
     send,
     send_after,
@@ -105,7 +106,6 @@ class Puller(Process):
         self._due_asked = 0.0
         self._unsettled = 0
         self._unsettled_bytes = 0
-        self._missing: frozenset[str] = frozenset()
         self._sweeping = False
         self._adopt()
         self.actor_ref.tell(Reconcile())
@@ -116,8 +116,18 @@ class Puller(Process):
     def handle(
         self,
         message: (
-            Progress | Settled | Wake | Returned | Ready | Poll | Due | CancelRequested | Deployed
-            | Reconcile | Sweep | Down
+            Progress
+            | Settled
+            | Wake
+            | Returned
+            | Ready
+            | Poll
+            | Due
+            | CancelRequested
+            | Deployed
+            | Reconcile
+            | Sweep
+            | Down
         ),
     ) -> None:
         match message:
@@ -147,13 +157,13 @@ class Puller(Process):
             case Deployed():
                 self._pinning = True
             case Reconcile():
-                self._reconcile()
+                self._release_missing()
                 send_after(RECONCILE_SECONDS, self.actor_ref, Reconcile())
             case Sweep():
                 self._sweeping = False
                 self._sweep()
-            case Down(ref, reason):
-                self._bury(ref, reason)
+            case Down(ref):
+                self._bury(ref)
             case _:
                 assert_never(message)
 
@@ -195,8 +205,8 @@ class Puller(Process):
         claim = new_id()
         tags = self._tags
 
-        def work(connection: Connection, again: bool) -> list[ClaimedJob]:
-            if again:
+        def work(connection: Connection, failed: int) -> list[ClaimedJob]:
+            if failed:
                 held = claims.claimed_jobs(connection, self._holder, claim)
                 if held:
                     return held
@@ -273,7 +283,7 @@ class Puller(Process):
         runners = [h for h in pool.runners_of(version) if not h.retiring]
         if any(not h.ready for h in runners):
             return
-        if pool.unpinned >= pool.processes:
+        if pool.is_full:
             idle = pool.evictable()
             if idle is None:
                 return
@@ -292,8 +302,14 @@ class Puller(Process):
         spec = ChildSpec(
             id=f"runner {number}",
             start=partial(
-                Runner.spawn, self._context, self._worker, number, script, self._completer,
-                self.actor_ref, name=name,
+                Runner.spawn,
+                self._context,
+                self._worker,
+                number,
+                script,
+                self._completer,
+                self.actor_ref,
+                name=name,
             ),
             restart=TEMPORARY,
             shutdown=10.0,
@@ -349,12 +365,14 @@ class Puller(Process):
         handle.retiring = True
         send(handle.ref, Drain())
 
-    def _bury(self, ref: object, reason: Reason) -> None:
+    def _bury(self, ref: object) -> None:
         for number, handle in list(self._pool.handles.items()):
             if handle.ref == ref:
                 self._pool.remove(number)
-                if isinstance(reason, Crashed):
-                    self._release_missing(certain=True)
+                if handle.in_flight > 0:
+                    # What it had to say is said (same sender, same order), so it ended with jobs
+                    # in its inbox.
+                    self._release_missing()
                 break
         self._pinning = True
 
@@ -370,8 +388,7 @@ class Puller(Process):
             self._pinning = True
             return
         mine = [
-            s for s in current
-            if "*" in wanted or s.path in wanted or f"{s.workspace}:{s.path}" in wanted
+            s for s in current if "*" in wanted or s.path in wanted or f"{s.workspace}:{s.path}" in wanted
         ]
         pinned = {(s.workspace, s.hash): s for s in mine}
         for handle in self._pool.handles.values():
@@ -386,9 +403,9 @@ class Puller(Process):
             if runners:
                 runners[0].pinned = True
             elif self._pool.may_start(version):
-                handle = self._start(script)
-                if handle is not None:
-                    handle.pinned = True
+                started = self._start(script)
+                if started is not None:
+                    started.pinned = True
             else:
                 self._pinning = True
                 self._sweep_later()
@@ -418,11 +435,11 @@ class Puller(Process):
         for version, queue in list(pool.waiting.items()):
             age = now - queue.since
             runners = [h for h in pool.runners_of(version) if not h.retiring]
-            if age > PATIENCE_SECONDS and not runners and pool.may_start(version):
-                if pool.unpinned >= pool.processes and not any(h.retiring for h in pool.handles.values()):
-                    victim = pool.victim(version)
-                    if victim is not None:
-                        self._retire(victim)
+            is_stuck = age > PATIENCE_SECONDS and not runners and pool.may_start(version)
+            if is_stuck and pool.is_full and not any(h.retiring for h in pool.handles.values()):
+                victim = pool.victim(version)
+                if victim is not None:
+                    self._retire(victim)
             if age > RELEASE_SECONDS:
                 released = pool.take(version, 1 << 30)
                 send(self._completer, Release(released))
@@ -459,43 +476,31 @@ class Puller(Process):
                 self._unsettled += len(told.jobs)
                 self.monitor(child.ref)
 
-    def _reconcile(self) -> None:
-        self._release_missing(certain=not self._pool.handles)
-
-    def _release_missing(self, *, certain: bool) -> None:
+    def _release_missing(self) -> None:
         """Give back what the database says we hold and nobody has.
 
         The order makes it safe: (1) ask the database, (2) the Runners, (3) the Completer. A job moves
-        only Runner → Completer → database, so one that is nowhere in 2 and 3 was settled after 1, and
-        then its fence is gone. One on its way back to us (`Returned` in our inbox) is found missing
-        once; only what is missing twice is released, unless nobody can be on the way.
+        Runner → Completer → database, so one that is found in neither 2 nor 3 was settled after 1, and
+        its fence is gone. One that a Runner has sent back to us is named by that Runner for a while;
+        one that we have sent is in front of our question in its inbox.
         """
         try:
             held = self._session.run(lambda c: claims.held_jobs(c, self._holder))
-        except StoreUnavailable:
-            return
-        here = {job.id for queue in self._pool.waiting.values() for job in queue.jobs}
-        for handle in self._pool.handles.values():
-            try:
-                here |= handle.ref.ask(Holding(), timeout=ASK_SECONDS)  # type: ignore[arg-type]
-            except (ActorDeadError, Timeout):
-                return
-        try:
+            here = {job.id for queue in self._pool.waiting.values() for job in queue.jobs}
+            for handle in self._pool.handles.values():
+                here |= handle.ref.ask(Holding(), timeout=ASK_SECONDS)  # type: ignore[arg-type]  # its reply
             here |= ask(self._completer, Holding(), timeout=ASK_SECONDS)
-        except (ActorDeadError, Timeout):
-            return
-        missing = frozenset(held) - here
-        lost = missing if certain else missing & self._missing
-        self._missing = missing - lost
-        if lost:
-            logger.warning("%d jobs were in nobody's hands and go back to the queue", len(lost))
-            fences = [(job, held[job]) for job in lost]
-            try:
-                released = self._session.run(lambda c: claims.release_jobs(c, fences))
-            except StoreUnavailable:
+            missing = [(job, claim) for job, claim in held.items() if job not in here]
+            if not missing:
                 return
-            self._unsettled = max(0, self._unsettled - len(released))
-            self._dry = False
+            logger.warning("%d jobs were in nobody's hands and go back to the queue", len(missing))
+            released = self._session.run(lambda c: claims.release_jobs(c, missing))
+        except (StoreUnavailable, ActorDeadError, Timeout, SupervisorError):
+            # A Runner that has just ended brings its own Down; an outage ends.
+            send_after(1.0, self.actor_ref, Reconcile())
+            return
+        self._unsettled = max(0, self._unsettled - len(released))
+        self._dry = False
 
     # -- ending --------------------------------------------------------------------
 
@@ -505,7 +510,7 @@ class Puller(Process):
             send(ref, Drain())
         deadline = monotonic() + self._context.config.node.grace_seconds
         for ref in refs:
-            assert isinstance(ref, ProcessRef)  # noqa: S101  start_child gives nothing else
+            assert isinstance(ref, ProcessRef)
             while not ref.exited.wait(0.05):
                 if self._context.hurry.is_set() or monotonic() > deadline:
                     return

@@ -79,7 +79,10 @@ class Rescuer(Process):
             return
         logger.warning(
             "node %s is dead: %d jobs back in the queue, %d lost, %d cancelled",
-            node, len(rescue.requeued), len(rescue.lost), len(rescue.cancelled),
+            node,
+            len(rescue.requeued),
+            len(rescue.lost),
+            len(rescue.cancelled),
         )
         self._publish(Action.RESCUE, rescue.requeued)
         self._publish(Action.LOSE, rescue.lost)
@@ -94,5 +97,7 @@ class Rescuer(Process):
         if self._admitting:
             send_after(ADMIT_SECONDS, self.actor_ref, Admit())
 
-    def _publish(self, action: Action, ids: list[str] | tuple[str, ...], before: State = State.RUNNING) -> None:
+    def _publish(
+        self, action: Action, ids: list[str] | tuple[str, ...], before: State = State.RUNNING
+    ) -> None:
         self._context.events.publish(Moved(action, before, move(before, action), ids))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from time import monotonic
-from typing import assert_never
+from typing import Any, assert_never
 
 from pykka import ActorRef
 
@@ -40,7 +40,7 @@ from mill_actors.actors.signing import Signing
 from mill_actors.jobs.job import ClaimedJob
 from mill_actors.jobs.outcome import Outcome, Verdict
 from mill_actors.jobs.script import Script
-from mill_actors.runtimes.frames import BadFrame, Broken, Done, Fail, decode, encode_context, encode_run
+from mill_actors.runtimes.frames import BadFrame, Done, Fail, decode, encode_context, encode_run
 from mill_actors.runtimes.frames import Ready as ProcessReady
 from mill_actors.runtimes.warm import WarmProcess, start_process
 from mill_actors.store.logs import LogChunk
@@ -54,6 +54,8 @@ TICK_SECONDS = 0.1
 PATIENCE_SECONDS = 0.1
 #: The capture file is emptied when it has grown beyond this.
 MAX_CAPTURE_BYTES = 32 * 1024 * 1024
+#: A Puller that waits for the database may read what we return this much later.
+RETURN_SECONDS = 120.0
 
 
 class Runner(Process):
@@ -66,7 +68,7 @@ class Runner(Process):
         number: int,
         script: Script,
         completer: str,
-        puller: ActorRef[object],
+        puller: ActorRef[Any],
     ) -> None:
         self._context = context
         self._number = number
@@ -83,9 +85,10 @@ class Runner(Process):
         self._began = monotonic()
         self._user = ""
         self._parked: list[ClaimedJob] = []
+        self._returned: dict[str, float] = {}
         limits = context.config.worker
         self._judge = Judge(script, limits)
-        self._signing = Signing(context.token_keys)
+        self._signing = Signing(context.token_key)
         self._process: WarmProcess = start_process(self.actor_ref, script, context.config)
         self._output = Output(self._process.capture, limits.max_log_bytes_per_job)
         self._show("starting")
@@ -106,7 +109,7 @@ class Runner(Process):
             case Drain():
                 self._drain()
             case Holding():
-                return frozenset(self._flying) | {job.id for job in self._parked}
+                return self._holding()
             case Adopt(puller):
                 self._puller = puller
                 held = frozenset(self._flying) | {job.id for job in self._parked}
@@ -178,8 +181,7 @@ class Runner(Process):
         logs: list[LogChunk] = []
         spent = 0
         for reply in replies:
-            kind = reply.__class__
-            if kind is Done or kind is Fail:
+            if isinstance(reply, Done | Fail):
                 job = flying.get(reply.job_id)
                 if job is None or job.claim != reply.claim:
                     logger.warning("%s: an answer for a job it does not hold: %s", self.name, reply.job_id)
@@ -188,18 +190,20 @@ class Runner(Process):
                 spent += reply.duration_us
                 if reply.out != self._output.read_to:
                     logs += self._output.end(job, reply.out)
-                if kind is Done:
+                if isinstance(reply, Done):
                     finished.append(
                         Outcome(job, Verdict.SUCCESS, bytes(reply.result), reply.duration_us, now)
                     )
                 else:
-                    self._judge.fail(job, b'{"error":%b}' % bytes(reply.error), reply.duration_us, now, finished, retried)
-            elif kind is ProcessReady:
+                    self._judge.fail(
+                        job, b'{"error":%b}' % bytes(reply.error), reply.duration_us, now, finished, retried
+                    )
+            elif isinstance(reply, ProcessReady):
                 self._ready = True
                 self._head_since = now
                 self._output.skip()
                 send(self._puller, Ready(self._number, now - self._began))
-            elif kind is Broken:
+            else:
                 self._break(b'{"error":%b}' % bytes(reply.error), now)
         self._head_since = now
         ended = len(finished) + len(retried)
@@ -233,6 +237,7 @@ class Runner(Process):
         self._ticking = False
         if not self._flying and self._ready:
             self._show("idle")
+            self._signing.renew()
             return
         self._tick_later()
         now = monotonic()
@@ -248,7 +253,7 @@ class Runner(Process):
         if len(self._flying) > 1:
             taken = self._take_back()
             if taken:
-                send(self._puller, Returned(self._number, taken))
+                self._return(taken)
         head = next(iter(self._flying.values()), None)
         if head is None:
             return
@@ -348,8 +353,19 @@ class Runner(Process):
         send(self._puller, Progress(self._number, 1, duration))
 
     def _return(self, jobs: Sequence[ClaimedJob]) -> None:
-        if jobs and not send(self._puller, Returned(self._number, jobs)):
+        if not jobs:
+            return
+        now = monotonic()
+        self._returned = {job: at for job, at in self._returned.items() if now - at < RETURN_SECONDS}
+        self._returned.update((job.id, now) for job in jobs)
+        if not send(self._puller, Returned(self._number, jobs)):
             self._give_back(jobs)
+
+    def _holding(self) -> frozenset[str]:
+        """Name what is here, and what is on its way to the Puller: that is in somebody's hands too."""
+        now = monotonic()
+        on_its_way = [job for job, at in self._returned.items() if now - at < RETURN_SECONDS]
+        return frozenset([*self._flying, *(job.id for job in self._parked), *on_its_way])
 
     def _give_back(self, jobs: Sequence[ClaimedJob]) -> None:
         if jobs:
@@ -372,5 +388,3 @@ def _death(exit: PortExit, when: str) -> Sentence:  # noqa: A002
     else:
         how = "ended"
     return Sentence("ProcessDied", f"the process {how} {when}")
-
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from time import time
 
 from mill_actors.jobs.job import ClaimedJob
@@ -17,8 +17,8 @@ RENEW_SECONDS = 3600
 class Signing:
     """The signers one Runner uses, by who the job runs as."""
 
-    def __init__(self, keys: Mapping[str, bytes]) -> None:
-        self._keys = keys
+    def __init__(self, key_of: Callable[[str], bytes]) -> None:
+        self._key_of = key_of
         self._signers: dict[tuple[str, str], Callable[[str], str]] = {}
         self._made_at = time()
 
@@ -38,6 +38,6 @@ class Signing:
 
     def _make(self, workspace: str, runs_as: str) -> Callable[[str], str]:
         statement = Statement(workspace, runs_as, int(time()) + LIFE_SECONDS)
-        made = signer(self._keys[workspace], statement)
+        made = signer(self._key_of(workspace), statement)
         self._signers[workspace, runs_as] = made
         return made

@@ -8,11 +8,12 @@ from msgspec import Struct
 
 
 class ClaimedJob(Struct, gc=False):
-    """One claimed row of the queue, in the order of `claim_jobs`' columns, and its claim.
+    """A claim, and one row that it holds, in the order of `claim_jobs`' columns.
 
     `args` stays the JSON text that was submitted: the engine never parses it.
     """
 
+    claim: str
     id: str
     workspace: str
     path: str
@@ -28,4 +29,3 @@ class ClaimedJob(Struct, gc=False):
     retry: Any
     concurrency_key: str | None
     due: float
-    claim: str

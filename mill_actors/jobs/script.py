@@ -31,6 +31,9 @@ class ScriptOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     concurrency_key: str | None = None
 
 
+NO_OPTIONS = ScriptOptions()
+
+
 class Script(Struct, frozen=True):
     """One immutable version."""
 
@@ -49,7 +52,7 @@ class Script(Struct, frozen=True):
 
 
 def make_script(
-    workspace: str, path: str, language: str, content: str, options: ScriptOptions = ScriptOptions()
+    workspace: str, path: str, language: str, content: str, options: ScriptOptions = NO_OPTIONS
 ) -> Script:
     """Name a version by its content; raise `InvalidArgs` if the path is none.
 

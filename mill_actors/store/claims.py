@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import Struct
 
@@ -41,17 +42,18 @@ def claim_jobs(
             "now": None,
         },
     ).fetchall()
-    return _in_order([ClaimedJob(*row, claim) for row in rows])
+    return _jobs(rows, claim)
 
 
 def claimed_jobs(connection: Connection, holder: Holder, claim: str) -> list[ClaimedJob]:
     """Return what a claim holds, whoever remembers it."""
     rows = connection.execute(sql.claimed_jobs, {"node": holder.node, "claim": claim}).fetchall()
-    return _in_order([ClaimedJob(*row, claim) for row in rows])
+    return _jobs(rows, claim)
 
 
-def _in_order(jobs: list[ClaimedJob]) -> list[ClaimedJob]:
+def _jobs(rows: Sequence[Any], claim: str) -> list[ClaimedJob]:
     # UPDATE … RETURNING answers in the order of the heap.
+    jobs = [ClaimedJob(claim, *row) for row in rows]
     jobs.sort(key=lambda job: (-job.priority, job.due, job.id))
     return jobs
 
@@ -64,15 +66,14 @@ def next_due_seconds(connection: Connection, tags: Sequence[str]) -> float | Non
 
 def release_jobs(connection: Connection, fences: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Give jobs back, named by (id, claim); return (id, tag) of those that were ours to give."""
-    return connection.execute(
+    rows = connection.execute(
         sql.release_jobs,
         {"ids": literal(f[0] for f in fences), "claims": literal(f[1] for f in fences)},
-    ).fetchall()  # type: ignore[return-value]  # the row type is what the statement returns
+    ).fetchall()
+    return [(row[0], row[1]) for row in rows]
 
 
 def held_jobs(connection: Connection, holder: Holder) -> dict[str, str]:
     """Return id → claim of all that the database says this worker holds."""
-    rows = connection.execute(
-        sql.held_jobs, {"node": holder.node, "worker": holder.worker}
-    ).fetchall()
+    rows = connection.execute(sql.held_jobs, {"node": holder.node, "worker": holder.worker}).fetchall()
     return {row[0]: row[1] for row in rows}

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from mill_actors.errors import JobNotFound
+from mill_actors.ids import new_id
 from mill_actors.jobs.script import Script
 from mill_actors.store import jobs, logs, nodes, scripts, submission
 from mill_actors.store.connection import Connection, Database, Session
@@ -85,10 +86,10 @@ class Client:
 
         return self._run(work)
 
-    def start(self, path: str, args: Mapping[str, object] | None = None, **options: Any) -> tuple[str, Future[JobResult]]:
+    def start(
+        self, path: str, args: Mapping[str, object] | None = None, **options: Any
+    ) -> tuple[str, Future[JobResult]]:
         """Submit one job; return its id and the Future of its result."""
-        from mill_actors.ids import new_id
-
         waiter = self._waiting()
         if options.get("key") is not None or options.get("id") is not None:
             job = self.submit(path, args, **options)
@@ -147,9 +148,13 @@ class Client:
         """Return what a job has printed so far, after (attempt, position)."""
         return self._run(lambda own: logs.read_logs(own, self.workspace, job, after))
 
-    def list(self, status: str | None = None, path: str | None = None, limit: int = 30) -> list[jobs.ListedJob]:
+    def list(
+        self, status: str | None = None, path: str | None = None, limit: int = 30
+    ) -> list[jobs.ListedJob]:
         """Return open jobs, then finished ones, newest first."""
-        return self._run(lambda own: jobs.list_jobs(own, self.workspace, status=status, path=path, limit=limit))
+        return self._run(
+            lambda own: jobs.list_jobs(own, self.workspace, status=status, path=path, limit=limit)
+        )
 
     def counts(self, within_seconds: float = 3600.0) -> dict[str, int]:
         """Count open jobs by state and recently finished ones by status."""

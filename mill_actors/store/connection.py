@@ -7,10 +7,12 @@ else works through pgbouncer in transaction mode.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import orjson
@@ -40,6 +42,10 @@ LONGEST_PAUSE_SECONDS = 5.0
 def is_outage(error: BaseException) -> bool:
     """Whether trying the same again later can help."""
     return isinstance(error, _OUTAGES) and not isinstance(error, _ABOUT_THE_DATA)
+
+
+def _swapped(work: Callable[[Connection, int], T], failed: int, connection: Connection) -> T:
+    return work(connection, failed)
 
 
 class Database(Struct, frozen=True):
@@ -103,24 +109,25 @@ class Session:
             raise StoreUnavailable from error
 
     def insist(
-        self, work: Callable[[Connection, bool], T], give_up: threading.Event, log: str = ""
+        self, work: Callable[[Connection, int], T], give_up: threading.Event, log: str = ""
     ) -> T | None:
         """Try until it is done; None when `give_up` was set before that.
 
-        `work` gets the connection and whether an earlier try failed: then its COMMIT may have
-        landed although its reply was lost, and `work` must ask before it writes again.
+        `work` gets the connection and how many tries have failed: after a failure its COMMIT may
+        have landed although its reply was lost, and `work` must ask before it writes again.
         """
         pause = FIRST_PAUSE_SECONDS
-        again = False
-        while True:
+        for failed in itertools.count():
             try:
-                return self.run(lambda connection: work(connection, again))
+                return self.run(partial(_swapped, work, failed))
             except StoreUnavailable as error:
-                again = True
-                logger.warning("%s: the database is away, trying again: %s", log or self._name, error.__cause__)
+                logger.warning(
+                    "%s: the database is away, trying again: %s", log or self._name, error.__cause__
+                )
             if give_up.wait(pause * random.uniform(0.5, 1.0)):  # noqa: S311  jitter, no secret
                 return None
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        raise AssertionError  # count() does not end
 
     def close(self) -> None:
         """Close the connection, if there is one; never raises."""

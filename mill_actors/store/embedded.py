@@ -1,8 +1,8 @@
 """The embedded PostgreSQL: started with a directory's first command, stopped after its last.
 
-Everything lives in `<root>/postgres/`: `data`, `log`, `password` (0600), and three
-lock files. `lock` is held while somebody starts the server, `users` (shared) by
-everybody who uses it, `keeper` by the process that keeps it: see keeper.py.
+Everything lives in `<root>/postgres/`: `data`, `log`, `password` (0600), and lock
+files. `starting` is held while somebody starts the server, `users` (shared) by all
+who use it, `keeper` by the process that keeps it (keeper.py), `leaving` for moments.
 
 Guarantees: twenty commands at once share one server; it stops when its last user
 has left or was killed, and not before; what power loss or kill -9 leave behind
@@ -94,7 +94,7 @@ class Embedded:
     @classmethod
     def _start(cls, folder: Path, major: int | None, settings: Mapping[str, str]) -> Self:
         deadline = time.monotonic() + START_SECONDS
-        with FileLock(folder / "lock") as starting:
+        with FileLock(folder / "starting") as starting:
             if not starting.wait(deadline):
                 message = (
                     f"Another command has been starting PostgreSQL in {folder} for {START_SECONDS:.0f} s."
@@ -142,12 +142,16 @@ class Embedded:
         self._users.close()
         deadline = time.monotonic() + STOP_SECONDS
         while is_held(self.folder / "keeper") and time.monotonic() < deadline:
-            # Others use it if the exclusive lock is refused and a shared one is
-            # not; if both are, it is the keeper that has it, on the way out.
-            with FileLock(self.folder / "users") as probe:
-                if not probe.take() and probe.take(shared=True):
-                    return
+            if self._is_used(deadline):
+                return
             time.sleep(0.01)
+
+    def _is_used(self, deadline: float) -> bool:
+        """Say whether others use the server; False also while the keeper stops it."""
+        # One at a time, or those who leave together would take each other for users.
+        with FileLock(self.folder / "leaving") as alone, FileLock(self.folder / "users") as users:
+            # The keeper on its way out refuses both kinds, a user only the first.
+            return alone.wait(deadline) and not users.take() and users.take(shared=True)
 
 
 @contextmanager

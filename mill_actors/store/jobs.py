@@ -206,7 +206,11 @@ def expire_jobs(connection: Connection, limit: int = 1000) -> list[str]:
     with connection.transaction():
         rows = connection.execute(
             sql.expire_jobs,
-            {"limit": limit, "result": cancelled_result("mill", "it was not started in time").decode(), "now": None},
+            {
+                "limit": limit,
+                "result": cancelled_result("mill", "it was not started in time").decode(),
+                "now": None,
+            },
         ).fetchall()
         tags = free_and_admit(connection, [], {(row[1], row[3]) for row in rows if row[3] is not None})
     ring_queue(connection, tags)

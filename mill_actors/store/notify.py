@@ -62,7 +62,7 @@ def _batches(ids: Iterable[str]) -> Iterator[str]:
 
 
 def listen(database: Database) -> Connection:
-    """Open the connection that hears every channel a node needs; off the pooler. Raises `StoreUnavailable`."""
+    """Open the connection that hears what a node needs, off the pooler; raise `StoreUnavailable`."""
     connection = database.connect(direct=True, name="mill listener")
     for statement in LISTEN.values():
         connection.execute(statement)

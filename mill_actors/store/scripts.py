@@ -58,9 +58,7 @@ def deploy_script(connection: Connection, script: Script, deployed_by: str) -> b
 
 def script_by_path(connection: Connection, workspace: str, path: str) -> Script:
     """Return what a path means now; raise `ScriptNotFound`, with similar paths if there are any."""
-    row = connection.execute(
-        sql.script_by_path, {"workspace": workspace, "path": path}
-    ).fetchone()
+    row = connection.execute(sql.script_by_path, {"workspace": workspace, "path": path}).fetchone()
     if row is None:
         similar = connection.execute(
             sql.similar_paths, {"workspace": workspace, "tail": path.rsplit("/", 1)[-1]}
@@ -71,9 +69,7 @@ def script_by_path(connection: Connection, workspace: str, path: str) -> Script:
 
 def script_by_hash(connection: Connection, workspace: str, digest: str) -> Script | None:
     """Return one version, whatever its path means now."""
-    row = connection.execute(
-        sql.script_by_hash, {"workspace": workspace, "hash": digest}
-    ).fetchone()
+    row = connection.execute(sql.script_by_hash, {"workspace": workspace, "hash": digest}).fetchone()
     return None if row is None else _script(row)
 
 

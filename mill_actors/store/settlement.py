@@ -46,7 +46,8 @@ def settle(
 ) -> Settled:
     """Write a batch of outcomes, and the last of what they printed, in one transaction.
 
-    Raises `StoreRefused` if Postgres refuses a row: then nothing of the batch is written. A retry whose job was asked to be cancelled is settled as cancelled instead.
+    Raises `StoreRefused` if Postgres refuses a row: then nothing of the batch is written. A retry
+    whose job was asked to be cancelled is settled as cancelled instead.
     """
     try:
         return _settle(connection, finished, retried, logs)
@@ -81,9 +82,7 @@ def _settle(
 
 
 def _keys(outcomes: Sequence[Outcome]) -> set[Key]:
-    return {
-        (o.job.workspace, o.job.concurrency_key) for o in outcomes if o.job.concurrency_key is not None
-    }
+    return {(o.job.workspace, o.job.concurrency_key) for o in outcomes if o.job.concurrency_key is not None}
 
 
 def _finish(connection: Connection, outcomes: Sequence[Outcome]) -> tuple[list[str], list[str]]:
@@ -103,7 +102,7 @@ def _finish(connection: Connection, outcomes: Sequence[Outcome]) -> tuple[list[s
             "now": None,
         },
     ).fetchone()
-    assert row is not None  # noqa: S101  an aggregate always answers
+    assert row is not None
     return row[0], row[1]
 
 
@@ -128,9 +127,7 @@ def _retry(connection: Connection, retried: Sequence[Retrial]) -> set[str]:
 def _cancelled_instead(connection: Connection, outcomes: Sequence[Outcome]) -> list[Outcome]:
     if not outcomes:
         return []
-    rows = connection.execute(
-        sql.cancel_requested, {"ids": [o.job.id for o in outcomes]}
-    ).fetchall()
+    rows = connection.execute(sql.cancel_requested, {"ids": [o.job.id for o in outcomes]}).fetchall()
     asked = {row[0] for row in rows}
     return [
         Outcome(o.job, Verdict.CANCELLED, o.result, o.duration_us, o.ended_at)
@@ -172,4 +169,6 @@ def cancelled_result(by: str, reason: str | None) -> bytes:
     """Return the result of a cancelled job, in Windmill's shape."""
     why = f": {reason}" if reason else ""
     message = f"Job canceled{why} by {by}"
-    return json.dumps({"error": {"name": "Canceled", "message": message, "reason": reason, "canceler": by}}).encode()
+    return json.dumps(
+        {"error": {"name": "Canceled", "message": message, "reason": reason, "canceler": by}}
+    ).encode()

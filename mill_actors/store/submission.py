@@ -128,7 +128,9 @@ def submit(
         return Submitted([Receipt(row.id) for row in rows], frozenset(row.tag for row in rows))
     with connection.transaction():
         known = _take_keys(connection, keyed) if keyed else {}
-        new = [row for row in rows if known.get((row.told.workspace, row.submission_key or ""), row.id) == row.id]
+        new = [
+            row for row in rows if known.get((row.told.workspace, row.submission_key or ""), row.id) == row.id
+        ]
         try:
             _insert(connection, new)
         except errors.UniqueViolation as error:
@@ -147,7 +149,8 @@ def submit(
             tags |= free_and_admit(connection, [], [(k[0], k[1]) for k in ordered])
     written = {row.id for row in new}
     receipts = [
-        Receipt(row.id) if row.id in written
+        Receipt(row.id)
+        if row.id in written
         else Receipt(known[row.told.workspace, row.submission_key or ""], duplicate=True)
         for row in rows
     ]
@@ -157,7 +160,7 @@ def submit(
 def _decide(told: Submission, script: Script, fresh: str) -> Row:
     if told.id is not None and not _UUID.fullmatch(told.id):
         raise InvalidArgs(told.path, f"the job id {told.id!r} is not a UUID in its usual form")
-    if told.priority is not None and not 0 <= told.priority <= 100:  # noqa: PLR2004  Windmill's range
+    if told.priority is not None and not 0 <= told.priority <= 100:
         raise InvalidArgs(told.path, f"priority {told.priority} is not between 0 and 100")
     args = encode_args(told)
     options = script.options
@@ -180,7 +183,8 @@ def encode_args(told: Submission) -> bytes:
     except (orjson.JSONEncodeError, orjson.JSONDecodeError, TypeError, ValueError) as error:
         raise InvalidArgs(told.path, f"the arguments are not JSON: {error}") from None
     if len(args) > MAX_ARGS_BYTES:
-        raise InvalidArgs(told.path, f"the arguments have {len(args):,} bytes, the limit is {MAX_ARGS_BYTES:,}"
+        raise InvalidArgs(
+            told.path, f"the arguments have {len(args):,} bytes, the limit is {MAX_ARGS_BYTES:,}"
         )
     return args
 
@@ -230,8 +234,15 @@ def _copy(connection: Connection, rows: Sequence[Row]) -> None:
         told = row.told
         retry = _retry(row)
         fields = (
-            row.id, told.workspace, told.path, row.script.hash, _text(row.tag), str(_priority(row)),
-            _text(row.args.decode()), str(len(row.args)), _text(told.created_by),
+            row.id,
+            told.workspace,
+            told.path,
+            row.script.hash,
+            _text(row.tag),
+            str(_priority(row)),
+            _text(row.args.decode()),
+            str(len(row.args)),
+            _text(told.created_by),
             "\\N" if told.timeout_seconds is None else str(told.timeout_seconds),
             "\\N" if retry is None else _text(retry.decode()),
         )

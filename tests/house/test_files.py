@@ -76,6 +76,8 @@ def imported(package: str) -> set[str]:
                     names |= {alias.name.partition(".")[0] for alias in aliases}
                 case ast.ImportFrom(module=str(module), level=0):
                     names.add(module.partition(".")[0])
+                case _:
+                    pass
     return names
 
 

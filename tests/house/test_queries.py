@@ -28,6 +28,8 @@ def used() -> set[str]:
                     names.add(name)
                 case ast.Subscript(value=ast.Name(id="sql"), slice=ast.Constant(value=str(name))):
                     names.add(name)
+                case _:
+                    pass
     return names
 
 
@@ -36,7 +38,9 @@ def test_every_statement_is_used_and_every_used_one_exists() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(sql))
-def test_every_statement_is_understood_by_postgres(name: str, template_connection: psycopg.Connection) -> None:
+def test_every_statement_is_understood_by_postgres(
+    name: str, template_connection: psycopg.Connection
+) -> None:
     """Types of parameters are inferred as they are for values that are None."""
     names = list(dict.fromkeys(PLACEHOLDER.findall(sql[name])))
     text = PLACEHOLDER.sub(lambda match: f"${names.index(match[1]) + 1}", sql[name]).replace("%%", "%")

@@ -30,7 +30,7 @@ BREAKING = Migration(3, "breaking", "drop table mill.one", is_breaking=True)
 def tables(dsn: str) -> set[str]:
     with psycopg.connect(dsn) as connection:
         rows = connection.execute(
-            "select relname from pg_class where relnamespace = to_regnamespace('mill') and relkind in ('r', 'i')"
+            "select relname from pg_class where relnamespace = to_regnamespace('mill')"
         ).fetchall()
     return {str(name) for (name,) in rows}
 

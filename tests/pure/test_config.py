@@ -74,7 +74,10 @@ def test_text_of_the_environment_becomes_what_the_field_is(tmp_path: Path) -> No
 
 
 def test_every_fault_is_named_at_once_with_its_source(tmp_path: Path) -> None:
-    write(tmp_path, 'workspce = "x"\nprepare = 1\nretention = 3\n[node]\nlease_seconds = -1\n[worker]\ntags = "a"\n')
+    write(
+        tmp_path,
+        'workspce = "x"\nprepare = 1\nretention = 3\n[node]\nlease_seconds = -1\n[worker]\ntags = "a"\n',
+    )
     environ = {
         "MILL_WORKER_POLL_SECONDS": "soon",
         "MILL_WORKER_PROCESES": "2",
@@ -113,9 +116,12 @@ def test_seconds_are_finite_and_positive(value: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lease", "beat", "is_valid"), [(None, "2", True), (None, "2.1", False), ("3", "1", True), ("5", None, False)]
+    ("lease", "beat", "is_valid"),
+    [(None, "2", True), (None, "2.1", False), ("3", "1", True), ("5", None, False)],
 )
-def test_a_lease_lasts_three_beats(lease: str | None, beat: str | None, is_valid: bool, tmp_path: Path) -> None:
+def test_a_lease_lasts_three_beats(
+    lease: str | None, beat: str | None, is_valid: bool, tmp_path: Path
+) -> None:
     given = {"MILL_NODE_LEASE_SECONDS": lease, "MILL_NODE_BEAT_SECONDS": beat}
     environ = {name: value for name, value in given.items() if value is not None}
     if is_valid:

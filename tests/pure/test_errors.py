@@ -7,7 +7,9 @@ import pytest
 from mill_actors import errors
 from mill_actors.errors import ConfigError, MillError, SchemaMismatch, StoreRefused, StoreUnavailable
 
-CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, Exception)]
+CLASSES = [
+    value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, Exception)
+]
 
 
 def test_there_is_one_tree() -> None:

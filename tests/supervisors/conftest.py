@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -54,6 +55,24 @@ def keep(gate: threading.Event) -> Iterator[Callable[[R], R]]:
 
 
 @pytest.fixture
+def gone() -> Callable[[int], bool]:
+    """Wait until a process that is not our child is dead; whoever adopted it may reap late."""
+
+    def gone_(pid: int) -> bool:
+        deadline = time.monotonic() + testing.WAIT_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                if psutil.Process(pid).status() in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}:
+                    return True
+            except psutil.NoSuchProcess:
+                return True
+            time.sleep(0.001)
+        return False
+
+    return gone_
+
+
+@pytest.fixture
 def log() -> testing.Signals[Any]:
     """What the test's actors record."""
     return testing.Signals()
@@ -63,6 +82,11 @@ def log() -> testing.Signals[Any]:
 def reports() -> Iterator[testing.Signals[Report]]:
     """Every report but progress."""
     seen: testing.Signals[Report] = testing.Signals()
-    unsubscribe = subscribe(lambda report: report.kind == "progress" or seen(report))
+
+    def keep_errors(report: Report) -> None:
+        if report.kind != "progress":
+            seen(report)
+
+    unsubscribe = subscribe(keep_errors)
     yield seen
     unsubscribe()

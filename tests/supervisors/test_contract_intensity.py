@@ -94,9 +94,10 @@ def test_failed_attempt_gives_other_messages_a_turn(log: Signals[Any], keep: Kee
 
     class Chatty(Supervisor):
         def handle(self, message: Any) -> object:
-            if message == "between":
-                return log("between")
-            return super().handle(message)
+            if message != "between":
+                return super().handle(message)
+            log("between")
+            return None
 
     sup = keep(Chatty.spawn([ChildSpec("a", start=start)]))
     sup_.append(sup)

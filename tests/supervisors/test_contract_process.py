@@ -22,6 +22,7 @@ from supervisors import (
     Process,
     ProxyRefused,
     Reason,
+    StartAborted,
     StartTimeout,
     Supervisor,
     UnexpectedMessage,
@@ -107,9 +108,7 @@ def test_every_ask_in_the_package_has_a_timeout() -> None:
         (path.name, node.lineno, {keyword.arg for keyword in node.keywords})
         for path in package.glob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "ask"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "ask"
     ]
     assert asks
     assert [ask for ask in asks if "timeout" not in ask[2]] == []
@@ -408,3 +407,18 @@ def test_a_crash_in_idle_kills(log: Signals[Any]) -> None:
     assert ref.ask(1, timeout=5) is None  # answered before idle
     assert ref.exited.wait(10)
     assert isinstance(ref.exit_reason, Crashed)
+
+
+def test_abandoning_a_starting_actor_frees_who_waits_for_it(log: Signals[Any], gate: threading.Event) -> None:
+    def slow(self: Puppet) -> None:
+        log(self.actor_ref)
+        gate.wait(10)
+
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(Puppet.spawn, log, "slow", slow, start_timeout=None)
+        _, ref = log.take(2)
+        assert stop(ref, timeout=0.0) is False
+        with pytest.raises(StartAborted):
+            starting.result(10)
+    gate.set()
+    assert ref.exited.wait(10)

@@ -91,9 +91,7 @@ def test_temporary_is_forgotten(
 
 def test_temporary_never_restarts_even_in_group(log: Signals[Any], keep: Keep) -> None:
     sup = keep(
-        Supervisor.spawn(
-            [spec(log, "a"), spec(log, "t", TEMPORARY), spec(log, "b")], strategy=ONE_FOR_ALL
-        )
+        Supervisor.spawn([spec(log, "a"), spec(log, "t", TEMPORARY), spec(log, "b")], strategy=ONE_FOR_ALL)
     )
     log.take(3)
     end(running(sup, "a"), None)
@@ -136,9 +134,7 @@ def test_restart_delay_does_not_block_the_supervisor(log: Signals[Any], keep: Ke
 
 
 def test_restart_delay_is_kept(log: Signals[Any], keep: Keep) -> None:
-    sup = keep(
-        Supervisor.spawn([spec(log, restart_delay=0.05), spec(log, "other")], strategy=ONE_FOR_ALL)
-    )
+    sup = keep(Supervisor.spawn([spec(log, restart_delay=0.05), spec(log, "other")], strategy=ONE_FOR_ALL))
     log.take(2)
     end(running(sup), None)
     assert [event[:2] for event in log.take(4)] == [

@@ -20,8 +20,6 @@ from supervisors import (
 from supervisors.testing import Puppet, PuppetError, Signals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from supervisors import ProcessRef, Report
 
 Keep = Any
@@ -41,9 +39,7 @@ def test_start_returns_after_last_init(log: Signals[Any], keep: Keep) -> None:
     assert log.so_far() == [("init", "a"), ("init", "b")]
 
 
-def test_first_start_failure_stops_started_in_reverse(
-    log: Signals[Any], reports: Signals[Report]
-) -> None:
+def test_first_start_failure_stops_started_in_reverse(log: Signals[Any], reports: Signals[Report]) -> None:
     bad = ChildSpec.of(Puppet, log, "bad", Puppet.crash, id="bad")
     with pytest.raises(FailedToStartChild) as caught:
         Supervisor.spawn([*puppets(log, "a", "b"), bad, *puppets(log, "never")])
@@ -96,20 +92,22 @@ def test_all_faults_of_specs_are_named_at_once() -> None:
 
 
 def test_ignore_keeps_spec(log: Signals[Any], keep: Keep) -> None:
-    answers: list[Callable[[], ProcessRef[Any] | None]] = [
-        lambda: Puppet.spawn(log, "later"),
-        lambda: None,
-    ]
+    is_wanted: list[bool] = []
+
+    def start() -> ProcessRef[Any] | None:
+        return Puppet.spawn(log, "later") if is_wanted else None
+
     sup = keep(
         Supervisor.spawn(
             [
-                ChildSpec("ignored", start=lambda: answers.pop()()),
+                ChildSpec("ignored", start=start),
                 ChildSpec("forgotten", start=lambda: None, restart=TEMPORARY),
             ]
         )
     )
     (info,) = which_children(sup)
     assert (info.id, info.ref, info.state) == ("ignored", None, ChildState.STOPPED)
+    is_wanted.append(True)
     ref = restart_child(sup, "ignored")
     assert ref is not None
     assert ref.is_alive()
@@ -131,7 +129,7 @@ def test_a_plain_pykka_actor_is_refused_and_stopped() -> None:
     class Plain(pykka.ThreadingActor):
         pass
 
-    with pytest.raises(FailedToStartChild, match="supervisors.Process"):
+    with pytest.raises(FailedToStartChild, match=r"supervisors\.Process"):
         Supervisor.spawn([ChildSpec("plain", start=Plain.start)])
 
 

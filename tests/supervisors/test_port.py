@@ -47,7 +47,11 @@ class Owner(Process):
         self.info = {"port": self.port}
 
     def handle(self, message: Any) -> object:
-        return message(self.port) if callable(message) else self.log(message)
+        if callable(message):
+            reply: object = message(self.port)
+            return reply
+        self.log(message)
+        return None
 
 
 @pytest.fixture
@@ -80,16 +84,6 @@ def until_exit(log: Signals[Any], timeout: float = 10.0) -> tuple[bytes, PortExi
     return data, message
 
 
-def gone(pid: int, timeout: float = 10.0) -> bool:
-    try:
-        psutil.Process(pid).wait(timeout)
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.TimeoutExpired:
-        return False
-    return True
-
-
 # -- frames ----------------------------------------------------------------------------
 
 
@@ -111,8 +105,12 @@ def test_one_message_has_all_frames_of_a_read(run: Any, log: Signals[Any]) -> No
 
 def test_exit_comes_after_the_last_data(run: Any, log: Signals[Any], gate: threading.Event) -> None:
     """The process is gone long before its output is read."""
-    opened = run(*python("import sys; print('x' * 999, flush=True); sys.stdin.read(1);"
-                         "sys.stdout.write(('y' * 999 + '\\n') * 900)"))
+    opened = run(
+        *python(
+            "import sys; print('x' * 999, flush=True); sys.stdin.read(1);"
+            "sys.stdout.write(('y' * 999 + '\\n') * 900)"
+        )
+    )
     assert log.next().data == b"x" * 999 + b"\n"
     tell(opened, lambda _: gate.wait(10))
     opened.send(b"!")
@@ -164,7 +162,9 @@ def test_killed_by_somebody_else(run: Any, log: Signals[Any]) -> None:
     assert until_exit(log)[1] == PortExit(opened, None, signal.SIGKILL, EXITED)
 
 
-def test_an_exit_kills_the_whole_group_and_waits_for_no_grandchild(run: Any, log: Signals[Any]) -> None:
+def test_an_exit_kills_the_whole_group_and_waits_for_no_grandchild(
+    run: Any, log: Signals[Any], gone: Any
+) -> None:
     """The grandchild holds stdout open for 1000 s; nobody waits for that."""
     run("sleep 1000 & echo $!; exit 4")
     data, exit_ = until_exit(log)
@@ -172,25 +172,21 @@ def test_an_exit_kills_the_whole_group_and_waits_for_no_grandchild(run: Any, log
     assert gone(int(data))
 
 
-def test_a_grandchild_that_left_the_group_delays_nothing(run: Any, log: Signals[Any]) -> None:
+def test_a_grandchild_that_left_the_group_delays_nothing(run: Any, log: Signals[Any], gone: Any) -> None:
     """It even goes on writing to the stdout it has inherited."""
-    escape = "import os, sys; os.fork() and os._exit(5); os.setsid(); print(os.getpid(), flush=True)\n" + (
+    escape = (
+        "import os; os.fork() and os._exit(5); os.setsid(); print(os.getpid(), flush=True)\n"
         "while True: os.write(1, b'y' * 4000 + b'\\n')"
     )
     run(*python(escape))
-    data, exit_ = b"", None
-    while exit_ is None:
-        match log.next():
-            case PortData(data=more):
-                data += more
-            case PortExit() as exit_:
-                assert exit_.returncode == 5
+    data, exit_ = until_exit(log)
+    assert exit_.returncode == 5
     if pid := data.partition(b"\n")[0]:
         os.kill(int(pid), signal.SIGKILL)
         assert gone(int(pid))
 
 
-def test_kill_reaches_grandchildren(run: Any, log: Signals[Any]) -> None:
+def test_kill_reaches_grandchildren(run: Any, log: Signals[Any], gone: Any) -> None:
     opened = run("sleep 1000 & echo $!; wait")
     grandchild = int(log.next().data)
     with ThreadPoolExecutor(4) as pool:  # from any thread, any number of times
@@ -220,7 +216,8 @@ def test_after_the_end_nobody_is_signalled(
 
 def test_closing_stdin_ends_it_gracefully(run: Any, log: Signals[Any]) -> None:
     opened = run("cat; echo bye; exit 7")
-    tell(opened, lambda it: (it.send(b"last\n"), it.close()))
+    opened.send(b"last\n")
+    opened.close()
     data, exit_ = until_exit(log)
     assert data == b"last\nbye\n"
     assert (exit_.returncode, exit_.why) == (7, EXITED)
@@ -272,7 +269,8 @@ def test_a_closed_stdin_ends_it_when_we_write(run: Any, log: Signals[Any]) -> No
 
 
 def test_send_never_blocks_and_keeps_the_order(run: Any, log: Signals[Any]) -> None:
-    program = "import sys, hashlib; print('up', flush=True); i = sys.stdin.buffer; i.readline();" + (
+    program = (
+        "import sys, hashlib; print('up', flush=True); i = sys.stdin.buffer; i.readline();"
         "print(hashlib.sha256(i.read()).hexdigest())"
     )
     opened = run(*python(program))
@@ -316,6 +314,18 @@ def test_echo_under_load_loses_nothing(run: Any, log: Signals[Any]) -> None:
     assert data == b"".join(b"%d\n" % number for number in range(100_000))
 
 
+def test_what_comes_thick_comes_together(run: Any, log: Signals[Any]) -> None:
+    opened = run(
+        *python("import os\nfor _ in range(3000): os.write(1, b'x' * 9 + b'\\n')"), coalesce_seconds=0.02
+    )
+    messages = [log.next()]
+    while isinstance(messages[-1], PortData):
+        messages.append(log.next())
+    assert b"".join(each.data for each in messages[:-1]) == (b"x" * 9 + b"\n") * 3000
+    assert len(messages) < 300
+    assert messages[-1] == PortExit(opened, 0, None, EXITED)
+
+
 def test_a_reader_too_slow_makes_the_process_wait(
     run: Any, log: Signals[Any], gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,7 +348,7 @@ def test_a_reader_too_slow_makes_the_process_wait(
 
 
 @pytest.mark.parametrize("how", ["crash", "stop", "abandon"])
-def test_a_port_dies_with_its_owner(log: Signals[Any], gate: threading.Event, how: str) -> None:
+def test_a_port_dies_with_its_owner(log: Signals[Any], gate: threading.Event, gone: Any, how: str) -> None:
     owner = Owner.spawn(log, ["/bin/sh", "-c", "echo up; sleep 1000"])
     opened: Any = owner.info()["port"]
     log.next()
@@ -390,7 +400,8 @@ def test_it_inherits_three_descriptors_and_leads_its_session(
     read, write = os.pipe()
     os.set_inheritable(write, True)
     try:
-        look = "import os; print(sorted(os.listdir('/proc/self/fd'))[:-1], os.getsid(0) == os.getpid()," + (
+        look = (
+            "import os; print(sorted(os.listdir('/proc/self/fd'))[:-1], os.getsid(0) == os.getpid(),"
             "os.getpgid(0) == os.getpid(), os.getcwd(), dict(os.environ))"
         )
         run(*python(look), env={"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}, cwd=str(tmp_path))
@@ -400,6 +411,21 @@ def test_it_inherits_three_descriptors_and_leads_its_session(
         os.close(write)
     expected = f"['0', '1', '2'] True True {tmp_path} {{'LC_ALL': 'C', 'PYTHONCOERCECLOCALE': '0'}}\n"
     assert data.decode() == expected
+
+
+@LINUX
+def test_it_inherits_what_it_is_passed(run: Any, log: Signals[Any]) -> None:
+    read, write = os.pipe()
+    try:
+        run(
+            *python(f"import os; os.write({write}, b'seen'); print(os.path.exists('/proc/self/fd/{read}'))"),
+            pass_fds=[write],
+        )
+        assert until_exit(log)[0] == b"False\n"
+        assert os.read(read, 10) == b"seen"
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 def test_stderr_goes_where_it_is_told(run: Any, log: Signals[Any], tmp_path: Path) -> None:
@@ -490,7 +516,7 @@ def test_many_at_once(log: Signals[Any], keep: Keep) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         ports = list(pool.map(live, range(60)))
-    exits = []
+    exits: list[Port] = []
     while len(exits) < 60:
         message = log.next()
         if isinstance(message, PortExit):

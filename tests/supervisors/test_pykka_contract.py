@@ -100,7 +100,9 @@ print(b.actor_stopped.wait(10))
 try: answer.get(timeout=0.05)
 except pykka.Timeout: print("no answer")
 """
-    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20)
+    out = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=20
+    )
     assert out.stdout.split("\n") == ["True", "no answer", ""]
 
 

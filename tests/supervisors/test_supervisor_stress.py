@@ -6,7 +6,7 @@ import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pykka import ActorDeadError, ActorRegistry, Timeout
@@ -31,6 +31,9 @@ from supervisors import (
     which_children,
 )
 from supervisors.testing import Puppet, Signals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Keep = Any
 
@@ -101,6 +104,12 @@ def test_each_end_is_told_once(log: Signals[Any], keep: Keep) -> None:
     watchers = [keep(Puppet.spawn(seen, str(number))) for number in range(3)]
     seen.take(3)
     targets = [Puppet.spawn(Signals()) for _ in range(30)]
+    ends: list[Callable[[Any], object]] = [
+        lambda ref: ref.tell(Puppet.crash),
+        lambda ref: ref.tell(Puppet.leave),
+        stop,
+        lambda ref: stop(ref, timeout=0.0),
+    ]
 
     def act(number: int) -> None:
         if number < 3:
@@ -108,12 +117,7 @@ def test_each_end_is_told_once(log: Signals[Any], keep: Keep) -> None:
                 watchers[number].tell(lambda self, target=target: self.monitor(target))
         else:
             for target in targets[number - 3 :: 3]:
-                random.choice([
-                    lambda ref: ref.tell(Puppet.crash),
-                    lambda ref: ref.tell(Puppet.leave),
-                    stop,
-                    lambda ref: stop(ref, timeout=0.0),
-                ])(target)
+                random.choice(ends)(target)
 
     together(6, act)
     told = [(label, message.ref) for label, message in seen.take(90) if isinstance(message, Down)]
@@ -188,6 +192,8 @@ def test_a_dynamic_supervisor_under_fire(log: Signals[Any]) -> None:
                         ref.tell(Puppet.leave)
                     case 2:
                         terminate_child(sup, ref)
+                    case _:
+                        pass  # let it live
 
     together(4, harass)
     assert stop(sup)

@@ -52,7 +52,7 @@ def test_equal_due_times_keep_the_order_of_arming(
 ) -> None:
     now = time.monotonic()
     with monkeypatch.context() as patch:
-        patch.setattr(timers.time, "monotonic", lambda: now)
+        patch.setattr(time, "monotonic", lambda: now)
         for number in range(20):
             send_after(0.01, probe, number)
     assert log.take(20) == list(range(20))

@@ -138,7 +138,9 @@ class Signature:
             raise self._wrong(f"'{name}' is not {form}: {error}") from None
 
     def _positions(self, named: Arguments) -> tuple[list[Any], Arguments]:
-        rest = list(named.pop(self.collects, None) or []) if self.collects else []
+        rest = named.pop(self.collects, None) or [] if self.collects else []
+        if type(rest) is not list:
+            raise self._wrong(f"'{self.collects}' is not a list")
         positional = []
         for name in self.positional:
             if name not in named:

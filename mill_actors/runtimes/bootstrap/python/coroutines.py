@@ -18,7 +18,8 @@ import threading
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
-_CANCEL_SECONDS = 5.0
+_CANCEL_SECONDS = 1.0
+_ROUNDS = 3  # a cancelled task may start others while it cleans up
 
 
 async def listed(items: AsyncIterator[Any]) -> list[Any]:
@@ -49,12 +50,11 @@ class Coroutines:
         try:
             return self._finish(coroutine)
         finally:
-            try:
-                if len(asyncio.all_tasks(self._loop)) > 0 or self._loop._asyncgens:
-                    self._finish(self._clean())
-                self._restore()
-            finally:
-                self._leave(hooks)
+            loop = self._loop
+            if loop._ready or loop._asyncgens or asyncio.all_tasks(loop):
+                self._tidy()
+            self._restore()
+            self._leave(hooks)
 
     def _enter(self) -> None:
         loop = self._loop
@@ -74,6 +74,14 @@ class Coroutines:
             turn()
         return task.result()
 
+    def _tidy(self) -> None:
+        task = self._loop.create_task(self._clean())
+        while not task.done():
+            try:
+                self._turn()
+            except (SystemExit, KeyboardInterrupt):  # a task that was left behind goes its own way
+                continue
+
     def _restore(self) -> None:
         loop = self._loop
         loop._stopping = False
@@ -83,16 +91,21 @@ class Coroutines:
             loop.set_exception_handler(self._handler)
 
     async def _clean(self) -> None:
-        left = asyncio.all_tasks(self._loop) - {asyncio.current_task(self._loop)}
-        for task in left:
-            task.cancel()
-        if left:
-            ended, stubborn = await asyncio.wait(left, timeout=_CANCEL_SECONDS)
-            for task in stubborn:
-                sys.stderr.write(f"{task!r} goes on after its job, in spite of being cancelled\n")
-            for task in ended:
-                if not task.cancelled() and task.exception() is not None:
-                    sys.stderr.write(f"{task!r} failed while it was cancelled\n")
+        for _ in range(_ROUNDS):
+            left = asyncio.all_tasks(self._loop) - {asyncio.current_task(self._loop)}
+            if not left:
+                break
+            await self._cancel(left)
         await self._loop.shutdown_asyncgens()
         # From now on, asyncio would warn of every new asynchronous generator.
         self._loop._asyncgens_shutdown_called = False
+
+    async def _cancel(self, left: set[asyncio.Task[Any]]) -> None:
+        for task in left:
+            task.cancel()
+        ended, stubborn = await asyncio.wait(left, timeout=_CANCEL_SECONDS)
+        for task in stubborn:
+            sys.stderr.write(f"{task!r} goes on after its job, in spite of being cancelled\n")
+        for task in ended:
+            if not task.cancelled() and task.exception() is not None:
+                sys.stderr.write(f"{task!r} failed while it was cancelled\n")

@@ -74,7 +74,8 @@ def describe(error: BaseException) -> bytes:
     else:
         message = _message(error)
         if isinstance(error, SystemExit):
-            message = f"main called sys.exit({message})"
+            code = "" if error.code is None else repr(error.code)
+            message = f"the script called sys.exit({code})"
         answer = {"name": type(error).__name__, "message": message, "stack": _stack(error)}
         extra = {key: value for key, value in vars(error).items() if key != "__notes__"}
     answer["message"] = _cut(answer["message"])

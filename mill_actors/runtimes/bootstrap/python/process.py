@@ -120,7 +120,7 @@ class Process:
         context = self._context.copy()
         try:
             interrupts.armed = True
-            if signature.is_simple and args.keys() == signature.names:
+            if signature.is_simple and type(args) is dict and args.keys() == signature.names:
                 result = context.run(self._main, **args)
             else:
                 positional, named = signature.bind(args)

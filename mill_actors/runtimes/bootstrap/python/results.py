@@ -20,7 +20,7 @@ import math
 import pathlib
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .failures import Failure
@@ -51,6 +51,8 @@ def _table(value: Any) -> Any:
     if library == "polars":
         return value.to_dicts() if hasattr(value, "to_dicts") else value.to_list()
     if library in {"numpy", "pandas"} and hasattr(value, "tolist"):
+        if getattr(getattr(value, "dtype", None), "kind", "") in {"M", "m"}:
+            value = value.astype(f"{value.dtype.kind}8[us]")  # in ns, tolist() gives integers
         return value.tolist()
     raise TypeError
 
@@ -69,6 +71,8 @@ def _simpler(value: Any) -> Any:
         return value.value
     if isinstance(value, _LISTED):
         return list(value)
+    if isinstance(value, Mapping):
+        return dict(value)
     if isinstance(value, type):
         raise TypeError
     if dataclasses.is_dataclass(value):
@@ -129,9 +133,13 @@ def encoder(limit: int) -> Callable[[Any], bytes]:
     if orjson is not None:
         dumps = orjson.dumps
         options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
+        with_keys = options | orjson.OPT_NON_STR_KEYS
 
         def fast(value: Any) -> bytes:
-            return dumps(value, _simpler, options)
+            try:
+                return dumps(value, _simpler, options)
+            except TypeError:  # maybe only for a key that is no string
+                return dumps(value, _simpler, with_keys)
 
     else:
         write = json.JSONEncoder(

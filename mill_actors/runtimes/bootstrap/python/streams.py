@@ -32,6 +32,7 @@ class Streams:
 
     def _make(self) -> None:
         self._in, self._out, self._err = (_stream(descriptor) for descriptor in range(3))
+        self._all = (self._out, self._err, self._in)
         self._install()
 
     def _install(self) -> None:
@@ -41,8 +42,9 @@ class Streams:
 
     def mend(self) -> None:
         """Write out what is buffered; put back what was replaced, make anew what was closed."""
-        if sys.stdout is not self._out or sys.stderr is not self._err or sys.stdin is not self._in:
-            self._replace(sys.stdout, sys.stderr)
+        now = vars(sys).get  # a job may also have deleted them
+        if (now("stdout"), now("stderr"), now("stdin")) != self._all:
+            self._put_back(now("stdout"), now("stderr"))
         try:
             self._out.flush()
             self._err.flush()
@@ -52,7 +54,7 @@ class Streams:
         if is_closed:
             self._make()
 
-    def _replace(self, *others: Any) -> None:
+    def _put_back(self, *others: Any) -> None:
         for other in others:
             try:
                 other.flush()

@@ -39,8 +39,7 @@ class World:
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._handlers = list(map(_signal.getsignal, _SIGNALS))
-        self._path = (sys.path, list(sys.path))
-        self._argv = (sys.argv, list(sys.argv))
+        self._lists = [(name, kept, list(kept)) for name, kept in (("path", sys.path), ("argv", sys.argv))]
         self._settings = self._current_settings()
 
     def restore(self) -> None:
@@ -53,13 +52,10 @@ class World:
             self._mend_signals()
         if self._current_settings() != self._settings:
             self._mend_settings()
-        path, argv = self._path, self._argv
-        if sys.path is not path[0] or sys.path != path[1]:
-            sys.path = path[0]
-            sys.path[:] = path[1]
-        if sys.argv is not argv[0] or sys.argv != argv[1]:
-            sys.argv = argv[0]
-            sys.argv[:] = argv[1]
+        for name, kept, content in self._lists:
+            if vars(sys).get(name) is not kept or kept != content:
+                setattr(sys, name, kept)
+                kept[:] = content
 
     def _mend_signals(self) -> None:
         for number, handler in zip(_SIGNALS, self._handlers, strict=True):
@@ -69,10 +65,11 @@ class World:
     @staticmethod
     def _current_settings() -> tuple[Any, ...]:
         events = sys.modules.get("asyncio.events")
+        now = vars(sys).get  # a job may also have deleted them
         return (
-            sys.excepthook,
-            sys.unraisablehook,
-            sys.displayhook,
+            now("excepthook"),
+            now("unraisablehook"),
+            now("displayhook"),
             threading.excepthook,
             sys.getrecursionlimit(),
             sys.gettrace(),

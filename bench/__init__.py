@@ -1,0 +1,1 @@
+"""Benches: programs that measure the engine as it is installed, and fail where they measured nothing."""

@@ -1,0 +1,62 @@
+"""`python -m bench NAME|all [--json FILE] [--runs 3] [--jobs N] [--quick] [--profile]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bench import drain, machine, report
+from bench.report import Run, console
+from bench.server import Server, bench_server
+
+LEAST_RUNS = 3
+
+
+def _drain(server: Server, told: argparse.Namespace) -> Run:
+    jobs = told.jobs or (drain.QUICK_JOBS if told.quick else drain.JOBS)
+    return drain.run(server, jobs, profile=told.profile)
+
+
+BENCHES: dict[str, Callable[[Server, argparse.Namespace], Run]] = {"drain": _drain}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run benches; 0 if each exposed what it measures."""
+    told = _parser().parse_args(arguments)
+    runs = told.runs or (1 if told.quick or told.profile else LEAST_RUNS)
+    names = list(BENCHES) if told.bench == "all" else [told.bench]
+    documents: list[dict[str, Any]] = []
+    commit = machine.commit()
+    with bench_server() as server:
+        described = machine.describe(server.link) | {"runs": runs, "quick": told.quick}
+        report.show_machine(described, commit)
+        for name in names:
+            done: list[Run] = []
+            for number in range(1, runs + 1):
+                began = time.monotonic()
+                done.append(BENCHES[name](server, told))
+                seconds = time.monotonic() - began
+                console.print(f"[dim]{name}: run {number} of {runs} took {seconds:.0f} s[/]", highlight=False)
+            documents.append(report.document(name, commit, described, done))
+            report.show(documents[-1])
+    if told.json:
+        report.write(told.json, documents)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure mill-actors.")
+    parser.add_argument("bench", choices=[*BENCHES, "all"])
+    parser.add_argument("--json", metavar="FILE", help="write the figures there; - is stdout")
+    parser.add_argument("--runs", type=int, help=f"how often (default {LEAST_RUNS})")
+    parser.add_argument("--jobs", type=int, help="how many jobs, where a bench can vary it")
+    parser.add_argument("--quick", action="store_true", help="one small run: does it work, not how fast is it")
+    parser.add_argument("--profile", action="store_true", help="drain: one run, sampled by py-spy")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
