@@ -36,7 +36,7 @@ lock: venv  ## newest allowed versions into the lock files
 	$(COMPILE) --group dev --output-file requirements-dev.lock
 
 clean:  ## remove what the other targets made, the embedded database with it
-	[ ! -L .mill/postgres/data ] || rm -rf "$$(readlink .mill/postgres/data)"
+	[ ! -L .mill/postgres/data ] || rm -rf "$$(dirname "$$(readlink .mill/postgres/data)")"
 	rm -rf .venv .venv.lock .mill .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -154,7 +154,7 @@ def stop_all_actors() -> None:
     for ref in everybody:
         if isinstance(ref, ProcessRef):
             ref.life.stop_requested.set()
-        ref.stop(block=False)
+        _ = ref.stop(block=False)
     for ref in everybody:
         if isinstance(ref, ProcessRef):
             ref.exited.wait(1.0)

@@ -22,6 +22,7 @@ from mill_actors.config import Config
 from mill_actors.errors import StoreUnavailable
 from mill_actors.events import Events
 from mill_actors.ids import new_id
+from mill_actors.runtimes.preflight import check_runtimes
 from mill_actors.store import nodes
 from mill_actors.store.connection import Connection, Database, Session
 from supervisors import SHUTDOWN, Down, Supervisor, request_stop, stop, unwatch, watch
@@ -61,6 +62,7 @@ class Node:
     def start(self) -> None:
         """Write the row, read the keys, start the tree. Raises what fails first."""
         worker = self.config.worker
+        check_runtimes(self.config)
 
         def register(connection: Connection) -> dict[str, bytes]:
             nodes.register_node(

@@ -34,6 +34,7 @@ class Handle:
         "idle_since",
         "in_flight",
         "number",
+        "obsolete",
         "pinned",
         "ready",
         "ref",
@@ -51,6 +52,8 @@ class Handle:
         self.ready = False
         self.pinned = False
         self.retiring = False
+        #: its version was pinned and has been replaced
+        self.obsolete = False
         self.idle_since = monotonic()
 
     @property
@@ -143,6 +146,17 @@ class Pool:
             if not h.pinned and not h.retiring and h.in_flight == 0 and h.ready
         ]
         return min(idle, key=lambda h: h.idle_since, default=None)
+
+    def obsolete(self) -> list[Handle]:
+        """Return the Runners of replaced versions that have worked off everything."""
+        return [
+            h
+            for h in self.handles.values()
+            if h.obsolete
+            and not h.retiring
+            and h.in_flight == 0
+            and (h.script.workspace, h.script.hash) not in self.waiting
+        ]
 
     def victim(self, for_version: Version) -> Handle | None:
         """Return the busy Runner that should make room for a version that has none.

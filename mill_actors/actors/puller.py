@@ -172,6 +172,7 @@ class Puller(Process):
         if self._pinning:
             self._pin()
         self._dispatch()
+        self._retire_obsolete()
         while not self._dry and not self.stop_requested.is_set():
             demand = self._demand()
             if demand <= 0 or not self._claim(demand):
@@ -365,6 +366,11 @@ class Puller(Process):
         handle.retiring = True
         send(handle.ref, Drain())
 
+    def _retire_obsolete(self) -> None:
+        """Let go of Runners of replaced versions once nothing is left for them."""
+        for handle in self._pool.obsolete():
+            self._retire(handle)
+
     def _bury(self, ref: object) -> None:
         for number, handle in list(self._pool.handles.items()):
             if handle.ref == ref:
@@ -393,7 +399,9 @@ class Puller(Process):
         pinned = {(s.workspace, s.hash): s for s in mine}
         for handle in self._pool.handles.values():
             version = (handle.script.workspace, handle.script.hash)
-            handle.pinned = handle.pinned and version in pinned
+            if handle.pinned and version not in pinned:
+                handle.pinned = False
+                handle.obsolete = True
         self._pinned = pinned
         self._scripts.update(pinned)
         for version, script in pinned.items():

@@ -5,6 +5,6 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    from mill_actors.cli.app import run  # noqa: PLC0415  `import mill_actors.cli` costs nothing
+    from mill_actors.cli.app import run
 
     run()

@@ -16,18 +16,18 @@ def hide_passwords(command: Sequence[str]) -> None:
     """
     told = _without_secrets(command[1:])
     if told != list(command[1:]):
-        from setproctitle import setproctitle  # noqa: PLC0415  most commands have no secret
+        from setproctitle import setproctitle
 
         setproctitle(" ".join(["mill", *told]))
 
 
 def become_node(name: str) -> None:
     """Set the title of a node, and keep its memory from processes of the same user."""
-    from setproctitle import setproctitle  # noqa: PLC0415
+    from setproctitle import setproctitle
 
     setproctitle(f"mill node {name}")
     if sys.platform == "linux":
-        import ctypes  # noqa: PLC0415
+        import ctypes
 
         # User code runs as the same user unless `job_user` says otherwise. A process that is not
         # dumpable cannot be attached to with ptrace, and its /proc/PID/{mem,environ,fd,maps} belong

@@ -124,7 +124,8 @@ def test_values_and_faults_without_orjson(python: Start, tmp_path: Path) -> None
     for code, text in VALUES:
         assert warm.result({"code": code}) == json.loads(text), code
     for code, message in FAULTS:
-        assert warm.error({"code": code})["message"].startswith(message)
+        if not code.startswith("deep"):  # json goes deeper than orjson
+            assert warm.error({"code": code})["message"].startswith(message)
     assert warm.result({"code": "sys.modules.get('orjson')"}) is None
     assert warm.result(raw='{"code": "[1, 2]", "setup": "x = \\"\\ud800\\""}') == [1, 2]
 
