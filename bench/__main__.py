@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from bench import drain, machine, report
+from bench import deploy, drain, idle, latency, machine, recover, report
 from bench.report import Run, console
 from bench.server import Server, bench_server
 
@@ -16,11 +16,36 @@ LEAST_RUNS = 3
 
 
 def _drain(server: Server, told: argparse.Namespace) -> Run:
-    jobs = told.jobs or (drain.QUICK_JOBS if told.quick else drain.JOBS)
-    return drain.run(server, jobs, profile=told.profile)
+    return drain.run(server, _jobs(told, drain.JOBS, drain.QUICK_JOBS), profile=told.profile)
 
 
-BENCHES: dict[str, Callable[[Server, argparse.Namespace], Run]] = {"drain": _drain}
+def _latency(server: Server, told: argparse.Namespace) -> Run:
+    return latency.run(server, _jobs(told, latency.JOBS, latency.QUICK_JOBS))
+
+
+def _idle(server: Server, told: argparse.Namespace) -> Run:
+    return idle.run(server, idle.QUICK_SECONDS if told.quick else idle.SECONDS)
+
+
+def _recover(server: Server, told: argparse.Namespace) -> Run:
+    return recover.run(server, _jobs(told, recover.JOBS, recover.QUICK_JOBS))
+
+
+def _deploy(server: Server, told: argparse.Namespace) -> Run:
+    return deploy.run(server, _jobs(told, deploy.JOBS, deploy.QUICK_JOBS))
+
+
+def _jobs(told: argparse.Namespace, usual: int, quick: int) -> int:
+    return told.jobs or (quick if told.quick else usual)
+
+
+BENCHES: dict[str, Callable[[Server, argparse.Namespace], Run]] = {
+    "drain": _drain,
+    "latency": _latency,
+    "idle": _idle,
+    "recover": _recover,
+    "deploy": _deploy,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", metavar="FILE", help="write the figures there; - is stdout")
     parser.add_argument("--runs", type=int, help=f"how often (default {LEAST_RUNS})")
     parser.add_argument("--jobs", type=int, help="how many jobs, where a bench can vary it")
-    parser.add_argument("--quick", action="store_true", help="one small run: does it work, not how fast is it")
+    parser.add_argument("--quick", action="store_true", help="one small run: does it work, not how fast")
     parser.add_argument("--profile", action="store_true", help="drain: one run, sampled by py-spy")
     return parser
 

@@ -6,6 +6,7 @@ Classes: the node, its language processes, PostgreSQL's backends by application_
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 from collections.abc import Mapping
 
@@ -42,14 +43,17 @@ class Meter:
     def _look(self) -> dict[int, tuple[str, float]]:
         found: dict[int, tuple[str, float]] = {}
         _add(found, psutil.Process(), "bench")
+        for process in multiprocessing.active_children():
+            if process.pid is not None:
+                _add(found, psutil.Process(process.pid), "floor")
         if self._node is not None:
             _add(found, self._node.process, "node")
-            for process in self._node.languages():
-                _add(found, process, "languages")
+            for language in self._node.languages():
+                _add(found, language, "languages")
         if self._server.postmaster is not None:
             names = self._names()
-            for process in self._server.postmaster.children():
-                _add(found, process, _kind(process, names))
+            for backend in self._server.postmaster.children():
+                _add(found, backend, _kind(backend, names))
         return found
 
     def _names(self) -> Mapping[int, str]:

@@ -81,7 +81,9 @@ def workers(dsn: str, connections: int, tag: str) -> Iterator[Callable[[], tuple
 def work(dsn: str, tag: str, barrier: Any, results: Any) -> None:
     """Be one connection."""
     node = uuid4()
-    with psycopg.connect(dsn, autocommit=True, application_name="mill floor", prepare_threshold=0) as connection:
+    with psycopg.connect(
+        dsn, autocommit=True, application_name="mill floor", prepare_threshold=0
+    ) as connection:
         barrier.wait(60)
         jobs = 0
         while True:

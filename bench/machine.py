@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from pathlib import Path
 
 import psutil
 
-from bench.server import Link
-
-ROOT = Path(__file__).resolve().parent.parent
+from bench.server import ROOT, Link
+from mill_actors.config import WorkerConfig
 
 #: What moves the figures of a queue in PostgreSQL.
 SETTINGS = (
@@ -32,8 +30,7 @@ def describe(link: Link) -> dict[str, object]:
         assert settings[name] == "on", f"{name} is {settings[name]}: nothing here would be durable"
     return {
         "cpu": _cpu_model(),
-        "cores": len(psutil.Process().cpu_affinity() or []) if hasattr(psutil.Process, "cpu_affinity")
-        else os.cpu_count() or 1,
+        "cores": WorkerConfig().processes,  # those this process may use
         "memory_mb": psutil.virtual_memory().total >> 20,
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
@@ -55,7 +52,7 @@ def commit() -> str:
 def _git(*arguments: str) -> str:
     # Without optional locks, a look changes nothing: others may work in the same checkout.
     done = subprocess.run(
-        ["git", "--no-optional-locks", *arguments],  # noqa: S607  the git on PATH
+        ["git", "--no-optional-locks", *arguments],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     return done.stdout.strip()

@@ -33,7 +33,8 @@ class NodeProcess:
     """One node; started by the constructor, up when it returns."""
 
     def __init__(self, dsn: str, work_dir: Path, name: str = "bench", *, batch1: bool = False) -> None:
-        self.batch1 = batch1
+        #: How many language processes it keeps: its default, the cores.
+        self.processes = 1 if batch1 else config.WorkerConfig().processes
         self.work_dir = work_dir / name
         self.work_dir.mkdir(parents=True)
         self.log = self.work_dir / "node.log"
@@ -74,6 +75,10 @@ class NodeProcess:
         self._languages.update({process.pid: process for process in found})
         return found
 
+    def known_languages(self) -> list[psutil.Process]:
+        """Return every language process seen so far, dead or alive."""
+        return list(self._languages.values())
+
     def suspend(self) -> None:
         """SIGSTOP: the node, and not its language processes."""
         self.process.suspend()
@@ -102,8 +107,7 @@ class NodeProcess:
     def kill(self) -> None:
         """Leave nothing: the node, and every process that it had."""
         self.languages()
-        with contextlib.suppress(ProcessLookupError):
-            self._popen.kill()
+        self._popen.kill()
         self._popen.wait()
         for process in self._languages.values():
             with contextlib.suppress(psutil.Error):
@@ -122,9 +126,9 @@ class NodeProcess:
         deadline = time.monotonic() + START_SECONDS
         while True:
             self.check()
-            found = self.tree()
-            if found is not None:
-                return found
+            told = self.tree()
+            if told is not None:
+                return told
             assert time.monotonic() < deadline, f"the node does not come up:\n{self.log_tail()}"
             time.sleep(0.02)
 

@@ -42,19 +42,16 @@ def document(bench: str, commit: str, machine: Mapping[str, object], runs: Seque
 
 def show_machine(machine: Mapping[str, Any], commit: str) -> None:
     """Print what the figures depend on."""
-    told = {key: value for key, value in machine.items() if key != "settings"}
-    for key, value in told.items():
-        console.print(f"[dim]{key:>10}[/]  {value}", highlight=False)
     settings = "  ".join(f"{name}={value}" for name, value in machine["settings"].items())
-    console.print(f"[dim]{'settings':>10}[/]  {settings}", highlight=False)
-    console.print(f"[dim]{'commit':>10}[/]  {commit}", highlight=False)
+    for key, value in {**machine, "settings": settings, "commit": commit}.items():
+        console.print(f"[dim]{key:>10}[/]  {value}", highlight=False, soft_wrap=True)
 
 
 def show(told: Mapping[str, Any]) -> None:
     """Print one bench's table."""
     runs = told["machine"].get("runs", "?")
     table = Table(title=f"{told['bench']} ({runs} runs)", title_justify="left")
-    table.add_column("figure")
+    table.add_column("figure", no_wrap=True)
     for name in ("min", "median", "max"):
         table.add_column(name, justify="right")
     table.add_column("unit")
@@ -79,4 +76,4 @@ def _round(value: float) -> float:
 
 
 def _text(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.3g}" if value else "0"  # noqa: PLR2004
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.3g}" if value else "0"

@@ -57,7 +57,6 @@ class Sampler:
             functions[f"{thread}: {frames[-1]}"] += int(count)
         total = sum(threads.values()) or 1
         console.print(f"[bold]with the GIL[/] ({total} samples; all of it: {self._raw})")
-        for name, count in threads.most_common(12):
-            console.print(f"  {count / total:6.1%}  {name}", highlight=False)
-        for name, count in functions.most_common(LINES):
-            console.print(f"    {count / total:6.1%}  {name}", highlight=False)
+        for name, samples in [*threads.most_common(12), ("", 0), *functions.most_common(LINES)]:
+            share = f"{samples / total:6.1%}" if name else ""
+            console.print(f"  {share}  {name}", highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What the benches run: no-ops that answer with the number of their job, and their arguments."""
+"""What the benches run, and how it gets into the queue."""
 
 from __future__ import annotations
 
@@ -19,6 +19,27 @@ export function main(number: number, customer: string, note: string) {
 }
 """
 
+#: A job without a gate is a no-op. One with a gate waits until that file is there, and then writes
+#: its number into a file of its process, beside the gate: who ran it, and how often.
+GATED = """\
+import os
+import time
+
+
+def main(number, gate=None):
+    if gate is not None:
+        while not os.path.exists(gate):
+            time.sleep(0.005)
+        with open(f"{gate}.{os.getpid()}", "a") as ledger:
+            ledger.write(f"{number}\\n")
+    return {"number": number}
+"""
+
+VERSIONED = """\
+def main(number):
+    return {"version": %d, "number": number}
+"""
+
 ARGS_BYTES = 100
 RESULT_BYTES = 30
 #: Counting from here makes every number as long as the next.
@@ -29,25 +50,33 @@ LANGUAGES = ("python", "bun")
 
 
 def noop(language: str) -> Script:
-    """Return the no-op of a language; both at a path of their own."""
+    """Return the no-op of a language; both have paths of their own."""
     if language == "python":
         return make_script("default", "f/bench/noop", "python3", PYTHON_NOOP)
     return make_script("default", "f/bench/noop_ts", "bun", BUN_NOOP)
 
 
-def arguments(place: int) -> bytes:
-    """Return exactly 100 bytes of arguments.
+def gated() -> Script:
+    """Return the script whose jobs may wait at a gate."""
+    return make_script("default", "f/bench/gated", "python3", GATED)
 
-    >>> len(arguments(0)), len(arguments(999_999))
+
+def versioned(version: int) -> Script:
+    """Return one version of the script that tells its version; all have one path."""
+    return make_script("default", "f/bench/versioned", "python3", VERSIONED % version)
+
+
+def arguments(place: int) -> dict[str, object]:
+    """Return arguments that are exactly 100 bytes of JSON.
+
+    >>> len(orjson.dumps(arguments(0))), len(orjson.dumps(arguments(999_999)))
     (100, 100)
     """
-    text = b'{"number":%d,"customer":"c-20417","note":"%s"}' % (FIRST + place, b"n" * 49)
-    assert len(text) == ARGS_BYTES, len(text)
-    return text
+    return {"number": FIRST + place, "customer": "c-20417", "note": "n" * 49}
 
 
 def submit_noops(client: Client, script: Script, jobs: int, first: int = 0) -> list[str]:
-    """Queue `jobs` no-ops, and return their ids in the order of the claim."""
+    """Queue no-ops, and return their ids in the order of the claim."""
     ids: list[str] = []
     for chunk in _chunks(range(first, first + jobs)):
         told = [Submission(path=script.path, args=arguments(place)) for place in chunk]

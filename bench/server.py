@@ -23,17 +23,19 @@ from mill_actors.store.migrate import migrate
 
 ROOT = Path(__file__).resolve().parent.parent
 
-Link_ = psycopg.Connection[tuple[Any, ...]]
+_Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 class Link:
     """The measuring connection: its own statements are few, and counted out where they would show."""
 
     def __init__(self, dsn: str, name: str = "mill bench") -> None:
-        self._connection: Link_ = psycopg.connect(dsn, autocommit=True, application_name=name)
+        self._connection: _Connection = psycopg.connect(dsn, autocommit=True, application_name=name)
         self.pid = self._connection.info.backend_pid
 
-    def execute(self, query: LiteralString, values: Any = None) -> psycopg.Cursor[tuple[Any, ...]]:
+    def execute(
+        self, query: LiteralString | sql.Composed, values: Any = None
+    ) -> psycopg.Cursor[tuple[Any, ...]]:
         return self._connection.execute(query, values)
 
     def scalar(self, query: LiteralString, values: Any = None) -> Any:
@@ -57,15 +59,13 @@ class Server:
     def database(self) -> Iterator[str]:
         """Make a database with the product's schema; drop it behind."""
         name = f"mill_bench_{secrets.token_hex(4)}"
-        self.link.execute(sql.SQL("create database {}").format(sql.Identifier(name)))  # type: ignore[arg-type]  # composed, and so no literal
+        self.link.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
         dsn = _in_database(self.dsn, name)
         try:
             migrate(dsn)
             yield dsn
         finally:
-            self.link.execute(
-                sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))  # type: ignore[arg-type]  # the same
-            )
+            self.link.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
 
 @contextmanager

@@ -70,10 +70,6 @@ class Life:
             self._stage = Stage.RUNNING
             return True
 
-    def is_starting(self) -> bool:
-        """Say whether init is still under way."""
-        return self._stage is Stage.STARTING
-
     def finish(self, ref: ActorRef[Any], reason: Reason, *, only_from: Stage | None = None) -> bool:
         """Enter OVER, free the name, then tell every watcher.
 

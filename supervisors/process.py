@@ -110,16 +110,12 @@ class Process(pykka.ThreadingActor):
         try:
             ActorRegistry.register(ref)
             actor._start_actor_loop()
-        except BaseException:  # no more threads, say
-            ActorRegistry.unregister(ref)
-            if name is not None:
-                registry.unregister(name, ref)
-            raise
-        del actor
-        try:
+            del actor
             ready = life.ready.wait(start_timeout)
-        except BaseException:  # a signal handler raised in the waiting thread
+        except BaseException as error:  # no more threads, or a signal handler raised
             abandon(ref)
+            if isinstance(error, RuntimeError) and life.thread is None:
+                life.exited.set()  # there is no thread that could do it
             raise
         if not ready and abandon(ref, only_from=Stage.STARTING):
             assert start_timeout is not None

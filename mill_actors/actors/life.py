@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import signal
+from collections.abc import Callable
 from queue import SimpleQueue
 from time import monotonic
 from types import FrameType, TracebackType
 from typing import Literal, Self
 
 from pykka import ActorRef
+from pykka.debug import log_thread_tracebacks
 
 from mill_actors.actors.context import NodeContext
 from mill_actors.actors.node import start_tree
@@ -137,11 +139,17 @@ class Node:
         self.ends.put("stopped" if self.context.hurry.is_set() or down.reason == SHUTDOWN else "gave up")
 
 
-def run_node(config: Config, database: Database, events: Events | None = None) -> int:
+def run_node(
+    config: Config,
+    database: Database,
+    events: Events | None = None,
+    started: Callable[[Node], None] | None = None,
+) -> int:
     """Run until told to stop; return the exit code. Main thread only.
 
     SIGTERM and SIGINT: ordered stop, 0. A second one: running jobs go back at once, 0. A third: out,
-    1. A tree that gives up: 1. Declared dead by others: start over as a new node.
+    1. A tree that gives up: 1. Declared dead by others: start over as a new node. SIGUSR1 logs the
+    stack of every thread. `started` is called whenever a node is up.
     """
     signals: SimpleQueue[End | int] = SimpleQueue()
 
@@ -150,12 +158,15 @@ def run_node(config: Config, database: Database, events: Events | None = None) -
 
     handled = (signal.SIGTERM, signal.SIGINT)
     previous = {number: signal.signal(number, on_signal) for number in handled}
+    previous[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, log_thread_tracebacks)
     try:
         while True:
             node = Node(config, database, events)
             node.ends = signals
             node.start()
             logger.info("node %s (%s) is up", node.config.node.name, node.id)
+            if started is not None:
+                started(node)
             end = _until_end(node, signals)
             if end != "fenced":
                 return 0 if end == "stopped" else 1

@@ -2,10 +2,11 @@
 
     Node                     one_for_one
     ├─ listener              one LISTEN connection
-    ├─ rescuer               dead nodes' jobs, admissions, expiry
     ├─ heartbeat             one row a node
     ├─ log writer            what running jobs print
-    ├─ pruner                partitions, retention
+    ├─ maintenance           one_for_one; safe on every node at once
+    │  ├─ rescuer            dead nodes' jobs, admissions, expiry
+    │  └─ pruner             partitions, retention
     └─ worker                rest_for_one
        ├─ completer          outcomes → one transaction
        ├─ runners            dynamic: one Runner a warm process
@@ -42,10 +43,9 @@ def start_tree(context: NodeContext) -> ActorRef[Supervisor]:
     return Supervisor.spawn(
         [
             ChildSpec.of(Listener, context, (puller,), id="listener", restart_delay=1.0),
-            ChildSpec.of(Rescuer, context, id="rescuer", name=at("rescuer"), restart_delay=1.0),
             ChildSpec.of(Heartbeat, context, at("rescuer"), (puller,), id="heartbeat"),
             ChildSpec.of(LogWriter, context, id="log writer", name=at("log writer")),
-            ChildSpec.of(Pruner, context, id="pruner", restart_delay=1.0),
+            ChildSpec.of(Supervisor, _maintenance(context), id="maintenance", max_seconds=60.0),
             ChildSpec.of(
                 Supervisor,
                 _worker(context),
@@ -61,6 +61,13 @@ def start_tree(context: NodeContext) -> ActorRef[Supervisor]:
         max_seconds=60.0,
         name=at("node"),
     )
+
+
+def _maintenance(context: NodeContext) -> list[ChildSpec]:
+    return [
+        ChildSpec.of(Rescuer, context, id="rescuer", name=context.address("rescuer"), restart_delay=1.0),
+        ChildSpec.of(Pruner, context, id="pruner", restart_delay=1.0),
+    ]
 
 
 def _worker(context: NodeContext) -> list[ChildSpec]:

@@ -12,6 +12,7 @@ import os
 import socket
 import tempfile
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def socket_folder(work_dir: str) -> Path:
     """Return where the sockets of a work folder's nodes are; short enough for the kernel."""
     folder = Path(work_dir).absolute() / "run"
     if len(str(folder)) + 20 > MAX_PATH_BYTES:
-        name = f"mill-{os.getuid()}-{hash(str(folder)) & 0xFFFFFFFF:x}"
+        # Of the text, not hash(): every process must find the same folder.
+        name = f"mill-{os.getuid()}-{zlib.crc32(bytes(folder)):x}"
         folder = Path(tempfile.gettempdir()) / name
     return folder
 

@@ -17,19 +17,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_database(config: Config, *, makes: bool = False, migrates: bool = False) -> Iterator[Database]:
-    """Lend the database; the embedded one is started if nobody uses it yet.
+def open_dsn(config: Config, *, makes: bool = False) -> Iterator[str]:
+    """Lend the direct address of the database; the embedded one is started if nobody uses it yet.
 
     With `makes` an embedded database is made where there is none: a reading command in the wrong
-    folder shall not leave one behind. With `migrates` what is missing is applied; the embedded
-    database is ours and is always kept up to date.
+    folder shall not leave one behind.
     """
-    from mill_actors.store.connection import Database
-
-    if config.database_url is not None:
-        direct = config.direct_database_url
-        _fit(direct or config.database_url, migrates=migrates)
-        yield Database(config.database_url, direct, config.prepare)
+    configured = config.direct_database_url or config.database_url
+    if configured is not None:
+        yield configured
         return
     root = Path(config.node.work_dir)
     if not (root / "postgres" / "data").exists():
@@ -39,35 +35,37 @@ def open_database(config: Config, *, makes: bool = False, migrates: bool = False
                 "Start `mill dev` in this folder, or set DATABASE_URL."
             )
             raise StoreUnavailable(message)
-        say(f"making a PostgreSQL database in {root}")
+        say(f"mill: making a PostgreSQL database in {root}")
     from mill_actors.store.embedded import Embedded
 
     with Embedded.start(root) as server:
-        _fit(server.dsn, migrates=True)
-        yield Database(server.dsn)
+        yield server.dsn
 
 
 @contextmanager
-def open_client(config: Config, *, user: str | None = None) -> Iterator[Client]:
+def open_database(config: Config, *, makes: bool = False, migrates: bool = False) -> Iterator[Database]:
+    """Lend the database with a schema that fits.
+
+    With `migrates` what is missing is applied; else it is refused. The embedded database is ours
+    and is always brought up to date.
+    """
+    from mill_actors.store.connection import Database
+    from mill_actors.store.migrate import migrate, verify
+
+    with open_dsn(config, makes=makes) as direct:
+        if migrates or config.database_url is None:
+            migrate(direct)
+        elif missing := verify(direct):
+            names = ", ".join(str(migration) for migration in missing)
+            message = f"The database lacks {names}: run `mill migrate` first."
+            raise SchemaMismatch(missing[0].version - 1, missing[-1].version, message)
+        yield Database(config.database_url or direct, config.direct_database_url, config.prepare)
+
+
+@contextmanager
+def open_client(config: Config) -> Iterator[Client]:
     """Lend a client of the database."""
     from mill_actors.store.client import Client
 
-    with (
-        open_database(config) as database,
-        Client(database, config.workspace, **({} if user is None else {"user": user})) as client,
-    ):
+    with open_database(config) as database, Client(database, config.workspace) as client:
         yield client
-
-
-def _fit(dsn: str, *, migrates: bool) -> None:
-    from mill_actors.store.migrate import migrate, verify
-
-    if migrates:
-        migrate(dsn)
-        return
-    missing = verify(dsn)
-    if missing:
-        names = ", ".join(str(migration) for migration in missing)
-        found, wanted = missing[0].version - 1, missing[-1].version
-        message = f"The database lacks {names}: run `mill migrate` first."
-        raise SchemaMismatch(found, wanted, message)

@@ -60,8 +60,11 @@ def postgres_words(error: BaseException) -> str | None:
 
 
 def _words(error: MillError) -> str:
+    told = str(error).strip()
     cause = error.__cause__
-    told = str(error)
-    if isinstance(error, StoreUnavailable) and cause is not None and str(cause) not in told:
-        return f"{told.rstrip('.')}: {' '.join(str(cause).split())}"
-    return told.strip()
+    if not isinstance(error, StoreUnavailable) or cause is None:
+        return told
+    if str(cause).strip() not in told:
+        told = f"{told.rstrip('.')}: {cause}"
+    # The driver's words come in many lines: one for each address it tried.
+    return " ".join(told.split())

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mill_actors.cli.database import open_dsn
 from mill_actors.cli.output import Json, moment, say, show, show_json, show_table
 from mill_actors.cli.settings import DATABASE, Settings, with_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mill_actors.config import Config
     from mill_actors.store.migrations import Migration
 
 migrate = typer.Typer(rich_markup_mode=None)
@@ -44,7 +43,7 @@ def apply(
         return
     from mill_actors.store.migrate import migrate as bring_up_to_date
 
-    with _dsn(settings.load()) as dsn:
+    with open_dsn(settings.load(), makes=not dry_run) as dsn:
         done = bring_up_to_date(dsn, dry_run=dry_run)
     if json:
         show_json([_named(migration, with_sql=dry_run) for migration in done])
@@ -67,7 +66,7 @@ def status(settings: Settings, context: typer.Context, json: Json = False) -> No
 
     above = context.obj or {}
     settings.flags |= {path: value for path, value in above.items() if settings.flags.get(path) is None}
-    with _dsn(settings.load()) as dsn:
+    with open_dsn(settings.load()) as dsn:
         found = read_status(dsn)
     missing = [each for each in found if each.applied_at is None]
     if json:
@@ -96,28 +95,6 @@ def status(settings: Settings, context: typer.Context, json: Json = False) -> No
             ],
         )
     raise typer.Exit(1 if missing else 0)
-
-
-class _dsn:  # noqa: N801  a context manager that reads as a noun
-    """Lend a direct DSN: the configured server's, or that of the embedded one."""
-
-    def __init__(self, config: Config) -> None:
-        from contextlib import ExitStack
-
-        self._config = config
-        self._stack = ExitStack()
-
-    def __enter__(self) -> str:
-        config = self._config
-        configured = config.direct_database_url or config.database_url
-        if configured is not None:
-            return configured
-        from mill_actors.store.embedded import Embedded
-
-        return self._stack.enter_context(Embedded.start(Path(config.node.work_dir))).dsn
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
 
 
 def _named(migration: Migration, *, with_sql: bool) -> dict[str, object]:

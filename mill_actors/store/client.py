@@ -156,6 +156,10 @@ class Client:
             lambda own: jobs.list_jobs(own, self.workspace, status=status, path=path, limit=limit)
         )
 
+    def results(self, ids: Sequence[str]) -> Sequence[JobResult]:
+        """Return the results of those of these jobs that are finished, in no order."""
+        return self._run(lambda own: jobs.job_results(own, ids))
+
     def counts(self, within_seconds: float = 3600.0) -> dict[str, int]:
         """Count open jobs by state and recently finished ones by status."""
         return self._run(lambda own: jobs.count_jobs(own, self.workspace, within_seconds))
@@ -194,6 +198,10 @@ class Client:
             return changed
 
         return self._run(work)
+
+    def script(self, path: str) -> Script:
+        """Return what a path means now; raise `ScriptNotFound`, with similar paths if there are any."""
+        return self._run(lambda own: scripts.script_by_path(own, self.workspace, path))
 
     def scripts(self) -> Sequence[scripts.ListedScript]:
         """Return every script path of the workspace."""

@@ -22,7 +22,7 @@ from psycopg import errors
 from psycopg.rows import TupleRow
 from psycopg.types.json import set_json_loads
 
-from mill_actors.errors import StoreUnavailable
+from mill_actors.errors import ConfigError, StoreUnavailable
 from mill_actors.store.arrays import JsonArray, JsonArrayDumper
 
 logger = logging.getLogger(__name__)
@@ -75,6 +75,10 @@ class Database(Struct, frozen=True):
             )
         except psycopg.OperationalError as error:
             raise StoreUnavailable from error
+        except psycopg.ProgrammingError:
+            # libpq's own words repeat the address, and with it the password.
+            setting = "direct_database_url" if dsn == self.direct_dsn else "database_url"
+            raise ConfigError([f"{setting}: is no address of a PostgreSQL"]) from None
         adapt(connection)
         return connection
 

@@ -14,6 +14,7 @@ States: KEEPING (waits for `users`), STOPPING (has it, or got SIGTERM), gone.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -28,9 +29,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-# A server that did not live this long counts as one that cannot start.
-_STEADY_SECONDS = 5.0
+# One that has lived for this long can start: if it then does not, there is a reason
+# that passes, such as what a crash left behind or a full disk.
+_STEADY_SECONDS = 0.5
 _FAILED_STARTS = 5
+_FAILED_RESTARTS = 60
 _STOP_SECONDS = 60.0
 
 
@@ -54,20 +57,22 @@ class Keeper:
         # now, so only its socket tells when it goes.
         while self.adopts and not self.stopping.is_set() and _answers(self.socket):
             time.sleep(1.0)
-        failures = 0
-        while failures < _FAILED_STARTS:
+        failures, allowed = 0, _FAILED_RESTARTS if self.adopts else _FAILED_STARTS
+        while failures < allowed:
             with self._starting:
                 if self.stopping.is_set():
                     return
+                _remove_zombie(self.data, self.socket)
                 self._server = self._start()
             started = time.monotonic()
             status = self._server.wait()
             if status == 0 or self.stopping.is_set():
                 break  # somebody stopped it on purpose
-            failures = failures + 1 if time.monotonic() - started < _STEADY_SECONDS else 0
+            if time.monotonic() - started > _STEADY_SECONDS:
+                failures, allowed = 0, _FAILED_RESTARTS
             # After a kill -9 its backends hold the shared memory for a moment.
-            if failures < _FAILED_STARTS:
-                time.sleep(0.05 * 2**failures)
+            self.stopping.wait(min(0.05 * 2**failures, 1.0))
+            failures += 1
         if not self.stopping.is_set():
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -107,6 +112,20 @@ def _answers(path: Path) -> bool:
         except OSError:
             return False
     return True
+
+
+def _remove_zombie(data: Path, path: Path) -> None:
+    """Remove what an adopted server left that died and that nobody waited for.
+
+    Its process id is taken until somebody does, which in a container may be never,
+    and PostgreSQL sees nothing but that.
+    """
+    with contextlib.suppress(OSError, IndexError):
+        postmaster = (data / "postmaster.pid").read_text().split("\n", 1)[0]
+        state = Path(f"/proc/{postmaster}/stat").read_text().rpartition(")")[2].split()[0]
+        if state == "Z":
+            (data / "postmaster.pid").unlink()
+            path.with_name(f"{path.name}.lock").unlink()
 
 
 def _signal_adopted(data: Path, path: Path) -> None:

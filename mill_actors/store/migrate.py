@@ -21,7 +21,7 @@ import psycopg
 from psycopg.errors import InsufficientPrivilege
 from psycopg.rows import TupleRow
 
-from mill_actors.errors import SchemaMismatch, StoreRefused, StoreUnavailable
+from mill_actors.errors import ConfigError, SchemaMismatch, StoreRefused, StoreUnavailable
 from mill_actors.store.migrations import Migration, load_migrations
 from mill_actors.store.statements import split
 
@@ -204,7 +204,9 @@ def _not_allowed(
 def _connect(dsn: str) -> Iterator[Connection]:
     try:
         # The lock's holder may work for long; nobody else's statement does.
-        with psycopg.connect(dsn, autocommit=True, application_name="mill migrate") as connection:
+        with psycopg.connect(
+            dsn, autocommit=True, application_name="mill migrate", connect_timeout=10
+        ) as connection:
             yield connection
     except psycopg.OperationalError as error:
         message = f"PostgreSQL cannot be reached: {error}"
@@ -213,6 +215,11 @@ def _connect(dsn: str) -> Iterator[Connection]:
         # Not even what was applied can be read.
         message = f"The role needs USAGE on schema mill and SELECT on mill.migration: {error}"
         raise StoreRefused(message, error.sqlstate) from error
+    except psycopg.ProgrammingError as error:
+        if error.sqlstate is not None:
+            raise
+        # libpq's own words repeat the address, and with it the password.
+        raise ConfigError(["database_url: is no address of a PostgreSQL"]) from None
 
 
 def _scalar(connection: Connection, query: LiteralString, *values: object) -> object:

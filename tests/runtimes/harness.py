@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
+
 from mill_actors.runtimes.capture import Capture
 from mill_actors.runtimes.environment import clean_environment
 from mill_actors.runtimes.frames import (
@@ -56,9 +58,10 @@ class Warm:
         self.permits = Permits()
         self.script = script
         self.work = work
-        self._seen = 0
+        self._printed_to = 0
+        self._printed_from: dict[str, int] = {}
         self._count = 0
-        self._rest = b""
+        self._rest = bytearray()
         self._replies: list[Reply] = []
         where = {} if bootstrap is None else {"bootstrap": bootstrap}
         self.process = subprocess.Popen(
@@ -112,14 +115,17 @@ class Warm:
             data = os.read(fd, 1 << 20)
             if not data:
                 raise EOFError(self.everything())
-            block, newline, self._rest = (self._rest + data).rpartition(b"\n")
-            self._replies = decode(block + newline)
+            self._rest += data
+            if b"\n" in data:
+                end = self._rest.rindex(b"\n") + 1
+                self._replies = decode(bytes(self._rest[:end]))
+                del self._rest[:end]
         return self._replies.pop(0)
 
     def ready(self) -> Ready:
         reply = self.reply()
         assert isinstance(reply, Ready), reply if not isinstance(reply, Broken) else error_of(reply)
-        self._seen = reply.out
+        self._printed_to = reply.out
         return reply
 
     def broken(self) -> dict[str, Any]:
@@ -160,6 +166,7 @@ class Warm:
         reply = self.reply()
         assert isinstance(reply, Done | Fail), reply
         assert reply.claim == CLAIM
+        self._printed_from[reply.job_id], self._printed_to = self._printed_to, reply.out
         return reply
 
     def run(self, args: Any = None, **options: Any) -> Done | Fail:
@@ -177,9 +184,8 @@ class Warm:
     # -- what was printed
 
     def log(self, reply: Done | Fail) -> str:
-        """What the job printed: everything since the answer before."""
-        start, self._seen = self._seen, reply.out
-        return self.capture.read(start, reply.out, 1 << 30).decode()
+        """What the job printed: everything since the answer before its own."""
+        return self.capture.read(self._printed_from[reply.job_id], reply.out, 1 << 30).decode()
 
     def printed(self, args: Any = None, **options: Any) -> str:
         return self.log(self.run(args, **options))
@@ -223,3 +229,11 @@ def until(condition: Any, seconds: float = SECONDS) -> None:
     while not condition():
         assert time.monotonic() < deadline, "did not happen"
         time.sleep(0.002)
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Whether a process that is not our child has ended; who adopted it may be slow to reap it."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

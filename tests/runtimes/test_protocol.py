@@ -14,7 +14,7 @@ import pytest
 from mill_actors.runtimes.frames import Done, encode_init, Init
 from mill_actors.runtimes.languages import LANGUAGES
 from tests.runtimes.conftest import Start
-from tests.runtimes.harness import Warm, result_of, until
+from tests.runtimes.harness import Warm, is_gone, result_of, until
 
 # The same program in each language: its log, its environment, its patience.
 PROGRAMS = {
@@ -210,8 +210,7 @@ def test_a_process_does_not_outlive_its_node(
     node.wait()
     node.stdin.close()
     node.stdout.close()
-    _, alive = psutil.wait_procs([process], timeout=10)
-    assert not alive
+    until(lambda: is_gone(process))
 
 
 def test_replies_are_written_at_once(warm: Warm) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -12,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -38,7 +39,7 @@ time.sleep(600)
 """
 
 
-@contextmanager
+@contextlib.contextmanager
 def work_directory() -> Iterator[Path]:
     """One that PostgreSQL's user may enter, which pytest's tmp_path is not."""
     with tempfile.TemporaryDirectory(prefix="mill-") as folder:
@@ -185,6 +186,31 @@ def test_an_adopted_server_that_crashed_comes_back_too(root: Path) -> None:
             os.kill(postmaster(root).pid, signal.SIGKILL)
             wait_until(lambda: answers(server.dsn))
     assert is_down(root)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="zombies are made with prctl")
+def test_an_adopted_server_comes_back_though_it_is_a_zombie(root: Path) -> None:
+    """Orphans go to this process, which does not wait for them, like process 1 of many containers."""
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    be_subreaper = 36
+    assert prctl(be_subreaper, 1, 0, 0, 0) == 0
+    try:
+        with Embedded.start(root) as server:
+            keepers = [keeper(root)]
+            os.kill(keepers[0], signal.SIGKILL)
+            wait_until(lambda: not is_held(root / "postgres" / "keeper"))
+            with Embedded.start(root):
+                dead = postmaster(root).pid
+                os.kill(dead, signal.SIGKILL)
+                wait_until(lambda: answers(server.dsn))
+                keepers.append(keeper(root))
+    finally:
+        prctl(be_subreaper, 0, 0, 0, 0)
+    for process in (*keepers, dead):
+        os.waitpid(process, 0)
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="finds the keeper in /proc")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -30,6 +31,7 @@ from supervisors import (
     count_children,
     delete_child,
     inbox_depth,
+    names,
     request_stop,
     restart_child,
     start_child,
@@ -422,3 +424,48 @@ def test_abandoning_a_starting_actor_frees_who_waits_for_it(log: Signals[Any], g
             starting.result(10)
     gate.set()
     assert ref.exited.wait(10)
+
+
+def test_a_thread_that_cannot_start_leaves_nothing(
+    log: Signals[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more_threads(_: object) -> None:
+        raise RuntimeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_more_threads)
+        with pytest.raises(RuntimeError):
+            Puppet.spawn(log, name="anna")
+    assert names() == {}
+    assert ActorRegistry.get_all() == []
+    assert abandoned() == []
+
+
+def test_an_interrupted_spawn_leaves_nothing(log: Signals[Any], gate: threading.Event) -> None:
+    """Control-C while the main thread waits for init: the actor ends when init does."""
+    main = threading.main_thread().ident
+    assert main == threading.get_ident()
+
+    def interrupt(_: Puppet) -> None:
+        signal.pthread_kill(main, signal.SIGINT)
+        gate.wait(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        Puppet.spawn(log, "a", interrupt, name="anna")
+    assert names() == {}
+    (ref,) = abandoned()
+    gate.set()
+    assert ref.exited.wait(10)
+    assert log.so_far() == [("init", "a"), ("terminate", "a", ABANDONED)]
+    assert abandoned() == []
+
+
+def test_a_watcher_that_fails_harms_nobody(log: Signals[Any]) -> None:
+    def fail(_: Down) -> None:
+        raise PuppetError
+
+    ref = Puppet.spawn(log)
+    watch(ref, "bad", fail)
+    watch(ref, "good", log)
+    assert stop(ref)
+    assert log.so_far()[-1] == Down(ref, SHUTDOWN)

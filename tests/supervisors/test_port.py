@@ -24,9 +24,11 @@ from supervisors import (
     exit_watch,
     port,
     process_group,
+    reaper,
     stop,
 )
-from supervisors.port import EXITED, GRACE_OVER, KILLED, STDIN_CLOSED, STDOUT_CLOSED
+from supervisors.frames import Frames
+from supervisors.port import EXITED, GRACE_OVER, IO_FAILED, KILLED, STDIN_CLOSED, STDOUT_CLOSED
 from supervisors.testing import Signals
 
 if TYPE_CHECKING:
@@ -528,6 +530,43 @@ def test_many_at_once(log: Signals[Any], keep: Keep) -> None:
     assert count() == before
 
 
+def test_an_error_of_our_own_still_ends_with_an_exit(
+    run: Any, log: Signals[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise ZeroDivisionError
+
+    opened = run("cat; sleep 1000")
+    with monkeypatch.context() as patch:
+        patch.setattr(Frames, "feed", fail)
+        opened.send(b"hello\n")
+        assert until_exit(log)[1] == PortExit(opened, None, signal.SIGKILL, IO_FAILED)
+    opened = run("echo up; sleep 1000")
+    log.next()
+    monkeypatch.setattr(port, "_wait_readable", fail)
+    opened.kill()
+    assert until_exit(log)[1] == PortExit(opened, None, None, IO_FAILED)
+    opened._processes.reap()
+    opened._wake.close()
+
+
+def test_no_process_without_a_reaper(keep: Keep, log: Signals[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = keep(Owner.spawn(log, ["/bin/cat"]))
+    before = count()
+
+    def fail() -> None:
+        raise FileNotFoundError("/bin/sh")
+
+    own = reaper.Reaper()
+    monkeypatch.setattr(reaper, "_start", fail)
+    monkeypatch.setattr(process_group, "reaper", own)
+    with pytest.raises(FileNotFoundError):
+        Port.open(owner, ["/bin/cat"], env=ENV, cwd="/")
+    assert count() == before
+    own._groups.add(1)  # it ran once, and was killed
+    own.forget(1)
+
+
 @pytest.mark.parametrize("script", ["exit 3", "sleep 1000 & echo; exit 3", "exec >&-; exit 3"])
 def test_the_thread_that_stands_in_for_a_pidfd(
     run: Any, log: Signals[Any], monkeypatch: pytest.MonkeyPatch, script: str
@@ -537,9 +576,10 @@ def test_the_thread_that_stands_in_for_a_pidfd(
 
     monkeypatch.setattr(exit_watch, "PidfdWatch", unavailable)
     monkeypatch.setattr(exit_watch, "KqueueWatch", unavailable)
-    before = count()
     opened = run(script)
     assert until_exit(log)[1] == PortExit(opened, 3, None, EXITED)
+    assert opened.wait(10)
+    before = count()
     opened = run("echo up; sleep 1000")
     log.next()
     opened.kill()

@@ -3,12 +3,15 @@ from __future__ import annotations
 import random
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from supervisors import send_after, stop, timers
 from supervisors.testing import Probe, Signals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 Keep = Any
 
@@ -39,22 +42,27 @@ def test_it_arrives_on_time(log: Signals[Any], probe: Any) -> None:
     assert sorted(late)[5] < 0.02  # 0.2 ms when nobody else wants the processor
 
 
-def test_order_is_that_of_the_due_times(log: Signals[Any], probe: Any) -> None:
+@pytest.fixture
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Let no time pass while a test arms its timers."""
+    with monkeypatch.context() as patch:
+        now = time.monotonic()
+        patch.setattr(time, "monotonic", lambda: now)
+        yield patch.undo
+
+
+def test_order_is_that_of_the_due_times(log: Signals[Any], probe: Any, stopped_clock: Any) -> None:
     delays = [number / 1000 for number in range(50)]
-    shuffled = random.sample(delays, len(delays))
-    for delay in shuffled:
-        send_after(0.05 + delay, probe, delay)
+    for delay in random.sample(delays, len(delays)):
+        send_after(delay, probe, delay)
+    stopped_clock()
     assert log.take(50) == delays
 
 
-def test_equal_due_times_keep_the_order_of_arming(
-    log: Signals[Any], probe: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = time.monotonic()
-    with monkeypatch.context() as patch:
-        patch.setattr(time, "monotonic", lambda: now)
-        for number in range(20):
-            send_after(0.01, probe, number)
+def test_equal_due_times_keep_the_order_of_arming(log: Signals[Any], probe: Any, stopped_clock: Any) -> None:
+    for number in range(20):
+        send_after(0.01, probe, number)
+    stopped_clock()
     assert log.take(20) == list(range(20))
 
 

@@ -29,7 +29,8 @@ const cut = (text: string): string =>
     ? text
     : `${text.slice(0, LIMIT / 2)}\n... ${text.length - LIMIT} characters left out ...\n${text.slice(-LIMIT / 2)}`;
 
-function stackOf(error: Error): string {
+/** The stack without what is not the user's. */
+export function stackOf(error: Error): string {
   const lines = String(error.stack ?? "").split("\n");
   // From the outside in: what called main is this program's affair, and Bun's.
   while (/^ +at /.test(lines.at(-1) ?? "") && OUTSIDE.test(lines.at(-1) as string)) lines.pop();

@@ -209,6 +209,11 @@ if (line === undefined) self.leave(0);
 const [kind, init] = JSON.parse(line) as [string, Init];
 if (kind !== "init") throw new Error(`the first frame is ${kind}, not init`);
 if (!(await self.start(init))) self.leave(1);
-await self.serve();
+try {
+  await self.serve();
+} catch (error) {
+  writeSync(2, `${String(error)}\n`);
+  self.leave(1);
+}
 await reading;
 self.leave(0);

@@ -130,13 +130,19 @@ function split(list: string): Part[] {
   return parts;
 }
 
+/** Bun writes `é` in a name as `\u{e9}`. */
+const unescaped = (name: string) =>
+  name.replace(/\\u(?:\{([0-9a-f]+)\}|([0-9a-f]{4}))/gi, (_, braced: string, plain: string) =>
+    String.fromCodePoint(Number.parseInt(braced ?? plain, 16)),
+  );
+
 const DATE = /^\(?\s*(?:(?:null|undefined)\s*\|\s*)*Date\s*(?:\|\s*(?:null|undefined)\s*)*\)?$/;
 
 function parse(list: string): Parameter[] {
   const parameters = split(list).map(({ pattern, type, hasDefault }) => {
     const text = pattern.trim();
     const isRest = text.startsWith("...");
-    const name = text.replace(/^\.\.\./, "").trim();
+    const name = unescaped(text.replace(/^\.\.\./, "").trim());
     const isPattern = name.startsWith("{") || name.startsWith("[");
     return {
       name: isPattern ? "" : name.replace(/\?$/, "").trim(),
@@ -149,27 +155,29 @@ function parse(list: string): Parameter[] {
   return parameters.filter(({ name }) => name !== "this"); // only a type, in TypeScript
 }
 
-const ARROW = /^(?:async\s+)?([\p{ID_Start}$_][\p{ID_Continue}$\u200c\u200d]*)\s*=>/u;
+const ARROW = /^(?:async\s+)?([\p{ID_Start}$_\\][\p{ID_Continue}$\u200c\u200d\\{}]*)\s*=>/u;
 
 function parametersIn(code: string): Parameter[] | undefined {
   if (/\{\s*\[native code\]\s*\}\s*$/.test(code)) return undefined;
   const name = ARROW.exec(code)?.[1];
-  if (name !== undefined) return [{ name, isOptional: false, isRest: false, isPattern: false, isDate: false }];
+  if (name !== undefined) return [{ name: unescaped(name), isOptional: false, isRest: false, isPattern: false, isDate: false }];
   const open = code.indexOf("(");
   return open < 0 ? undefined : parse(code.slice(open + 1, closing(code, open)));
 }
 
-const DECLARATIONS = [
-  /\bfunction\s*\*?\s*main\s*(?:<[^(]*>)?\s*(?=\()/g,
-  /\bmain\s*(?::[^=]*)?=\s*(?:async\s*)?(?:function\s*\*?\s*\w*\s*)?(?:<[^(]*>)?\s*(?=\()/g,
-  /\bexport\s+default\s+(?:async\s+)?(?:function\s*\*?\s*\w*\s*)?(?:<[^(]*>)?\s*(?=\()/g,
+/** The beginnings of declarations of a function called `name`, up to its parameters. */
+const beginnings = (name: string) => [
+  new RegExp(`\\bfunction\\s*\\*?\\s*${name}\\s*(?:<[^(]*>)?\\s*(?=\\()`, "gu"),
+  new RegExp(`\\b${name}\\s*(?::[^=]*)?=\\s*(?:async\\s*)?(?:function\\s*\\*?\\s*\\w*\\s*)?(?:<[^(]*>)?\\s*(?=\\()`, "gu"),
+  /\bexport\s+default\s+(?:async\s+)?(?:function\s*\*?\s*\w*\s*)?(?:<[^(]*>)?\s*(?=\()/gu,
 ];
 
-/** The declaration of main in a script with parameters of these names. */
-function declared(script: string, parameters: Parameter[]): Parameter[] | undefined {
+/** The declaration of main in a script, with parameters of these names. */
+function declared(script: string, called: string, parameters: Parameter[]): Parameter[] | undefined {
   const names = parameters.map(({ name }) => name).join();
-  for (const expression of DECLARATIONS) {
-    for (const found of script.matchAll(expression)) {
+  const name = called === "" || called === "main" ? "main" : `(?:main|${RegExp.escape(called)})`;
+  for (const beginning of beginnings(name)) {
+    for (const found of script.matchAll(beginning)) {
       const open = found.index + found[0].length;
       const candidate = parse(script.slice(open + 1, closing(script, open)));
       // A `main` in a comment, a string or another function mostly has other names.
@@ -185,7 +193,7 @@ export function parametersOf(main: Function, script: string): Parameter[] | unde
   if (parameters === undefined) return undefined;
   // Declared elsewhere: whether a parameter without a default may be left out is not known.
   const lenient = parameters.map((parameter) => ({ ...parameter, isOptional: true }));
-  const known = declared(script, parameters) ?? lenient;
+  const known = declared(script, main.name, parameters) ?? lenient;
   return known.map((parameter, at) => ({
     ...parameter,
     isOptional: parameter.isOptional || (parameters[at] as Parameter).isOptional,

@@ -6,6 +6,7 @@
 import { Failure } from "./failures.ts";
 
 const DEPTH = 250;
+const BOXES: Function[] = [Number, String, Boolean, BigInt];
 
 function isPlain(value: unknown, depth: number): boolean {
   switch (typeof value) {
@@ -51,7 +52,7 @@ function simpler(value: object, path: string): unknown {
   if (value instanceof Set) return [...value];
   if (value instanceof Error) return { name: value.name, message: value.message };
   if (value instanceof RegExp) return String(value);
-  if (value instanceof Number || value instanceof String || value instanceof Boolean) return value.valueOf();
+  if (BOXES.some((box) => value instanceof box)) return value.valueOf();
   if (value instanceof Promise) throw invalid(`the result holds a Promise at ${path}: await it`);
   return value;
 }

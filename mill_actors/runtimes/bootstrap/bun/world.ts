@@ -6,7 +6,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { writeSync } from "node:fs";
 import { mend } from "./descriptors.ts";
-import { ProcessExit } from "./failures.ts";
+import { ProcessExit, stackOf } from "./failures.ts";
 
 type Variables = Record<string, string | undefined>;
 type Listener = (...values: unknown[]) => void;
@@ -37,8 +37,20 @@ function writeNow(descriptor: number) {
 }
 
 function report(kind: string, error: unknown): void {
-  if (error instanceof ProcessExit) return;
-  console.error(`${kind} after its job or outside of main's promise:`, error);
+  const what = error instanceof Error ? stackOf(error) : String(error);
+  writeSync(2, `${kind} outside of what main awaits: ${what}\n`);
+}
+
+type Spawn = (...given: [unknown, ...unknown[]]) => unknown;
+
+/** Bun.spawn hands down the environment the process began with, not process.env. */
+function withEnvironment(spawn: Spawn): Spawn {
+  return (...given) => {
+    const at = Array.isArray(given[0]) ? 1 : 0;
+    const options = given[at] as { env?: unknown } | undefined;
+    given[at] = { ...options, env: options?.env ?? process.env };
+    return spawn.apply(Bun, given);
+  };
 }
 
 export class World {
@@ -64,6 +76,8 @@ export class World {
       }
       throw error;
     }) as typeof process.exit;
+    const { spawn, spawnSync } = Bun as unknown as Record<string, Spawn>;
+    Object.assign(Bun, { spawn: withEnvironment(spawn as Spawn), spawnSync: withEnvironment(spawnSync as Spawn) });
     process.on("uncaughtException", (error) => report("uncaught exception", error));
     process.on("unhandledRejection", (error) => report("unhandled rejection", error));
     this.#mendStreams();
@@ -97,7 +111,7 @@ export class World {
     if (process.env !== this.#env || !this.#isEnvironmentKept()) this.#mendEnvironment();
     if (process.cwd() !== this.#folder) process.chdir(this.#folder);
     if (process.umask() !== this.#umask) process.umask(this.#umask);
-    if (process.exitCode !== undefined) process.exitCode = undefined;
+    if (process.exitCode) process.exitCode = 0; // Bun ignores undefined here
     if (process.stdout.write !== this.#out || process.stderr.write !== this.#err) this.#mendStreams();
     if (console.log !== this.#console.log || console.error !== this.#console.error) {
       Object.assign(console, this.#console);
