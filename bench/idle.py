@@ -1,10 +1,10 @@
 """idle: what a node costs that has worked and now waits.
 
 Queries are the transactions that PostgreSQL counts in the node's database, read from another one, so
-that the reading is not among them; what it counts at the same time in a database like it but without
-a node is autovacuum looking in, and is taken off. A backend reports what it did up to 10 s later,
-which is why the node first idles longer than that. CPU and memory are the node's own process; its
-language processes are shown beside it.
+that the reading is not among them. Autovacuum's would be: in a server of the bench's own it rests
+while the node is watched, and only then; in the server of DATABASE_URL it is counted too, some 0.5/s.
+A backend reports what it did up to 10 s later, which is why the node first idles longer than that.
+CPU and memory are the node's own process; its language processes are shown beside it.
 """
 
 from __future__ import annotations
@@ -32,21 +32,22 @@ MEGABYTE = 1_000_000
 
 def run(server: Server, seconds: float) -> Run:
     """Measure once."""
-    with work_folder("node") as folder, server.database() as dsn, server.database() as control:
+    with work_folder("node") as folder, server.database() as dsn:
         node = NodeProcess(dsn, folder)
         try:
             _work(dsn, node)
+            server.let_autovacuum(rest=True)
             with console.status("letting the node come to rest"):
                 time.sleep(QUIET_SECONDS)
             beat = _beat(dsn)
             languages = node.languages()
-            queries = _queries(server.link, dsn) - _queries(server.link, control)
+            queries = _queries(server.link, dsn)
             spent, spent_languages = _cpu([node.process]), _cpu(languages)
             began = time.monotonic()
             with console.status(f"watching it idle for {seconds:.0f} s"):
                 time.sleep(seconds)
             elapsed = time.monotonic() - began
-            queries = _queries(server.link, dsn) - _queries(server.link, control) - queries
+            queries = _queries(server.link, dsn) - queries
             spent, spent_languages = _cpu([node.process]) - spent, _cpu(languages) - spent_languages
             memory = node.process.memory_info().rss
             node.check()
@@ -62,6 +63,7 @@ def run(server: Server, seconds: float) -> Run:
             }
             node.stop()
         finally:
+            server.let_autovacuum(rest=False)
             node.kill()
     return figures
 

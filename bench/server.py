@@ -50,8 +50,9 @@ class Link:
 class Server:
     """Where the databases are made; `postmaster` is None where the server is on another machine."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, *, is_ours: bool) -> None:
         self.dsn = dsn
+        self._is_ours = is_ours
         self.link = Link(dsn)
         self.postmaster = _postmaster(self.link)
 
@@ -67,20 +68,30 @@ class Server:
         finally:
             self.link.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
+    def let_autovacuum(self, *, rest: bool) -> None:
+        """Have autovacuum rest, or go on; only in a server of our own, others may need theirs."""
+        if not self._is_ours:
+            return
+        if rest:
+            self.link.execute("alter system set autovacuum = off")
+        else:
+            self.link.execute("alter system reset autovacuum")
+        self.link.execute("select pg_reload_conf()")
+
 
 @contextmanager
 def bench_server() -> Iterator[Server]:
     """Yield the server of DATABASE_URL, or start one that goes with the bench."""
     given = os.environ.get("DATABASE_URL")
     if given:
-        server = Server(given)
+        server = Server(given, is_ours=False)
         try:
             yield server
         finally:
             server.link.close()
         return
     with work_folder("server") as folder, Embedded.start(folder) as embedded:
-        server = Server(embedded.dsn)
+        server = Server(embedded.dsn, is_ours=True)
         try:
             _refuse_memory_disk(Path(server.link.scalar("show data_directory")))
             yield server

@@ -112,9 +112,9 @@ class Process(pykka.ThreadingActor):
             actor._start_actor_loop()
             del actor
             ready = life.ready.wait(start_timeout)
-        except BaseException as error:  # no more threads, or a signal handler raised
+        except BaseException as cause:  # no more threads, or a signal handler raised
             abandon(ref)
-            if isinstance(error, RuntimeError) and life.thread is None:
+            if isinstance(cause, RuntimeError) and life.thread is None:
                 life.exited.set()  # there is no thread that could do it
             raise
         if not ready and abandon(ref, only_from=Stage.STARTING):

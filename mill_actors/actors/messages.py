@@ -20,6 +20,9 @@ from mill_actors.store.settlement import Retrial
 
 Fence = tuple[str, str]
 
+#: Jobs that ended without a start say nothing about how long the next ones take.
+NOT_RUN = -1
+
 
 # -- to the Puller ---------------------------------------------------------------------
 
@@ -46,7 +49,7 @@ class Ready(Struct, frozen=True):
 
 
 class Progress(Struct, frozen=True):
-    """This Runner finished so many jobs; `spent_us` is their time in the process."""
+    """So many jobs left this Runner's hands; `spent_us` is their time in the process, or `NOT_RUN`."""
 
     runner: int
     jobs: int
@@ -55,10 +58,11 @@ class Progress(Struct, frozen=True):
 
 
 class Returned(Struct, frozen=True):
-    """This Runner gives back jobs that it has not started."""
+    """This Runner gives back jobs that it has not started; `serial` counts its `Returned`s."""
 
     runner: int
     jobs: Sequence[ClaimedJob]
+    serial: int
 
 
 class Settled(Struct, frozen=True):
@@ -127,7 +131,12 @@ class Tick(Struct, frozen=True):
 
 
 class Holding(Struct, frozen=True):
-    """Which jobs do you hold? Asked; answered with a frozenset of ids."""
+    """Which jobs do you hold? Asked; answered with a frozenset of ids.
+
+    A Runner also names those on their way to the Puller: what it has returned after `returns`.
+    """
+
+    returns: int = 0
 
 
 # -- to the Completer ------------------------------------------------------------------

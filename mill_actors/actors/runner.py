@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any, assert_never
 
@@ -21,6 +22,7 @@ from pykka import ActorRef
 from mill_actors.actors.attempt import Judge, Sentence
 from mill_actors.actors.context import NodeContext
 from mill_actors.actors.messages import (
+    NOT_RUN,
     Adopt,
     Adopted,
     Cancel,
@@ -40,7 +42,7 @@ from mill_actors.actors.signing import Signing
 from mill_actors.jobs.job import ClaimedJob
 from mill_actors.jobs.outcome import Outcome, Verdict
 from mill_actors.jobs.script import Script
-from mill_actors.runtimes.frames import BadFrame, Done, Fail, decode, encode_context, encode_run
+from mill_actors.runtimes.frames import BadFrame, Done, Fail, Reply, decode, encode_context, encode_run
 from mill_actors.runtimes.frames import Ready as ProcessReady
 from mill_actors.runtimes.warm import WarmProcess, start_process
 from mill_actors.store.logs import LogChunk
@@ -54,8 +56,8 @@ TICK_SECONDS = 0.1
 PATIENCE_SECONDS = 0.1
 #: The capture file is emptied when it has grown beyond this.
 MAX_CAPTURE_BYTES = 32 * 1024 * 1024
-#: A Puller that waits for the database may read what we return this much later.
-RETURN_SECONDS = 120.0
+#: The time a job says it took is its process's word: believed up to a century.
+MAX_DURATION_US = 1 << 52
 
 
 class Runner(Process):
@@ -85,7 +87,11 @@ class Runner(Process):
         self._began = monotonic()
         self._user = ""
         self._parked: list[ClaimedJob] = []
-        self._returned: dict[str, float] = {}
+        self._returned: dict[str, int] = {}
+        self._returns = 0
+        #: The job for which the process is killed; whatever else runs by then is innocent.
+        self._condemned: str | None = None
+        self._import_error: bytes | None = None
         limits = context.config.worker
         self._judge = Judge(script, limits)
         self._signing = Signing(context.token_key)
@@ -108,12 +114,14 @@ class Runner(Process):
                 self._cancel(jobs)
             case Drain():
                 self._drain()
-            case Holding():
-                return self._holding()
+            case Holding(returns):
+                return self._holding(returns)
             case Adopt(puller):
                 self._puller = puller
-                held = frozenset(self._flying) | {job.id for job in self._parked}
-                return Adopted(self._number, self._script, held, self._ready)
+                # What is on its way to the old one arrives nowhere.
+                self._returned.clear()
+                self._returns = 0
+                return Adopted(self._number, self._script, self._holding(0), self._ready)
             case _:
                 assert_never(message)
         return None
@@ -129,7 +137,7 @@ class Runner(Process):
 
     def _accept(self, jobs: Sequence[ClaimedJob]) -> None:
         if self._draining:
-            self._give_back(jobs)
+            self._let_go(jobs)
         elif self._parked:
             self._parked.extend(jobs)
         else:
@@ -171,9 +179,7 @@ class Runner(Process):
         try:
             replies = decode(data)
         except BadFrame as error:
-            logger.error("%s: its process broke the protocol: %s", self.name, error)
-            self._sentence(Sentence("ProtocolBroken", "the process wrote something that is no answer"))
-            return
+            replies = self._sound(data, error)
         now = monotonic()
         flying = self._flying
         finished: list[Outcome] = []
@@ -187,21 +193,20 @@ class Runner(Process):
                     logger.warning("%s: an answer for a job it does not hold: %s", self.name, reply.job_id)
                     continue
                 del flying[reply.job_id]
-                spent += reply.duration_us
-                if reply.out != self._output.read_to:
+                duration = reply.duration_us if 0 <= reply.duration_us < MAX_DURATION_US else 0
+                spent += duration
+                if reply.out != self._output.read_to or self._output.told:
                     logs += self._output.end(job, reply.out)
                 if isinstance(reply, Done):
-                    finished.append(
-                        Outcome(job, Verdict.SUCCESS, bytes(reply.result), reply.duration_us, now)
-                    )
+                    finished.append(Outcome(job, Verdict.SUCCESS, bytes(reply.result), duration, now))
                 else:
                     self._judge.fail(
-                        job, b'{"error":%b}' % bytes(reply.error), reply.duration_us, now, finished, retried
+                        job, b'{"error":%b}' % bytes(reply.error), duration, now, finished, retried
                     )
             elif isinstance(reply, ProcessReady):
                 self._ready = True
                 self._head_since = now
-                self._output.skip()
+                self._output.skip(reply.out)
                 send(self._puller, Ready(self._number, now - self._began))
             else:
                 self._break(b'{"error":%b}' % bytes(reply.error), now)
@@ -212,6 +217,16 @@ class Runner(Process):
             size = sum([len(outcome.result) for outcome in finished])
             send(self._puller, Progress(self._number, ended, spent, size))
         self._settle_down()
+
+    def _sound(self, data: bytes, error: BadFrame) -> list[Reply]:
+        """Leave out what is no answer: what one job wrote there must not cost others their results."""
+        logger.error("%s: its process broke the protocol: %s", self.name, error)
+        self._sentence(Sentence("ProtocolBroken", "the process wrote something that is no answer"), None)
+        replies: list[Reply] = []
+        for line in data.split(b"\n"):
+            with suppress(BadFrame):
+                replies += decode(line)
+        return replies
 
     def _settle_down(self) -> None:
         if self._output.read_to > MAX_CAPTURE_BYTES and not self._parked:
@@ -245,45 +260,55 @@ class Runner(Process):
         if not self._ready:
             limit = self._context.config.worker.start_timeout_seconds
             if now - self._began > limit:
-                self._sentence(Sentence("StartTimeout", f"the script was not imported within {limit:g} s"))
+                why = f"the script was not imported within {limit:g} s"
+                self._sentence(Sentence("StartTimeout", why), None)
             return
         self._show("busy")
         if elapsed < PATIENCE_SECONDS:
             return
-        if len(self._flying) > 1:
-            taken = self._take_back()
-            if taken:
-                self._return(taken)
-        head = next(iter(self._flying.values()), None)
-        if head is None:
+        if len(self._flying) > 1 or self._parked:
+            self._return([*self._take_back(), *self._parked])
+            self._parked = []
+        if len(self._flying) != 1:
+            # The second has started, so the first has ended: its answer is on the way, and what is
+            # printed now is not its own.
             return
+        head = next(iter(self._flying.values()))
         chunks = self._output.progress(head)
         if chunks:
             send(self._log_writer, Printed(chunks))
         sentence = self._judge.look(head, elapsed, self._process)
         if sentence is not None:
-            self._sentence(sentence)
+            self._sentence(sentence, head)
 
-    def _sentence(self, sentence: Sentence) -> None:
-        """Kill the process; its `PortExit` settles the job that ran, with this reason."""
-        self._judge.sentence = self._judge.sentence or sentence
+    def _sentence(self, sentence: Sentence, job: ClaimedJob | None) -> None:
+        """Kill the process; its `PortExit` settles the job that ran, with this reason.
+
+        `job` is the one it is meant for; None: whichever runs.
+        """
+        if self._judge.sentence is None:
+            self._judge.sentence = sentence
+            self._condemned = None if job is None else job.id
         self._process.kill()
 
     def _cancel(self, jobs: frozenset[str]) -> None:
-        wanted = [job for job in self._flying if job in jobs]
-        if not wanted:
+        if jobs.isdisjoint(self._flying) and jobs.isdisjoint(job.id for job in self._parked):
             return
-        taken = self._take_back()
-        cancelled = [job for job in taken if job.id in jobs]
-        if cancelled:
-            self._settle_cancelled(cancelled)
-        head = next(iter(self._flying.values()), None)
-        if head is not None and head.id in jobs:
+        parked, self._parked = self._parked, []
+        taken = [*self._take_back(), *parked]
+        self._settle_cancelled([job for job in taken if job.id in jobs])
+        left = [job for job in taken if job.id not in jobs]
+        # Those before the last have ended: the one behind them has started.
+        running = next(reversed(self._flying.values()), None)
+        if running is not None and running.id in jobs:
             # What waited must not wait for a new process of ours.
-            self._return([job for job in taken if job.id not in jobs])
-            self._sentence(Sentence("Canceled", "", is_cancel=True))
+            self._return(left)
+            self._sentence(Sentence("Canceled", "", is_cancel=True), running)
+        elif parked:
+            self._parked = left
+            self._settle_down()
         else:
-            self._feed_again([job for job in taken if job.id not in jobs])
+            self._feed_again(left)
 
     def _feed_again(self, jobs: list[ClaimedJob]) -> None:
         if jobs:
@@ -292,25 +317,27 @@ class Runner(Process):
             self._settle_down()
 
     def _settle_cancelled(self, jobs: Sequence[ClaimedJob]) -> None:
+        if not jobs:
+            return
         now = monotonic()
         finished = [self._judge.cancelled(job, 0, now) for job in jobs]
         send(self._completer, Outcomes(finished))
-        send(self._puller, Progress(self._number, len(finished), 0))
+        send(self._puller, Progress(self._number, len(finished), NOT_RUN))
 
     # -- ending --------------------------------------------------------------------
 
     def _drain(self) -> None:
         self._draining = True
         self._show("draining")
-        self._give_back([*self._take_back(), *self._parked])
+        self._let_go([*self._take_back(), *self._parked])
         self._parked = []
         if not self._flying:
             self.exit()
 
     def _break(self, error: bytes, now: float) -> None:
-        """The import failed: so has every job that came for it."""
-        self._take_back()
-        self._fail_all([*self._flying.values(), *self._parked], error, now)
+        """The import failed: so has every job that came for it, or comes before the process has ended."""
+        self._import_error = error
+        self._fail_all([*self._flying.values(), *self._take_back()], error, now)
 
     def _fail_all(self, jobs: Iterable[ClaimedJob], error: bytes, now: float) -> None:
         finished: list[Outcome] = []
@@ -320,9 +347,9 @@ class Runner(Process):
             logs += self._output.end(job, self._process.capture.size())
             self._judge.fail(job, error, 0, now, finished, retried)
         self._flying.clear()
-        self._parked = []
-        send(self._completer, Outcomes(finished, retried, logs))
-        send(self._puller, Progress(self._number, len(finished) + len(retried), 0))
+        if finished or retried:
+            send(self._completer, Outcomes(finished, retried, logs))
+            send(self._puller, Progress(self._number, len(finished) + len(retried), NOT_RUN))
 
     def _bury(self, exit: PortExit) -> None:  # noqa: A002  its name everywhere
         now = monotonic()
@@ -331,10 +358,14 @@ class Runner(Process):
         running = list(self._flying.values())
         if not self._ready:
             sentence = self._judge.sentence or _death(exit, "while its script was imported")
-            self._fail_all([*running, *waiting], sentence.error(), now)
+            self._fail_all([*running, *waiting], self._import_error or sentence.error(), now)
         else:
             for job in running:
-                self._settle_dead(job, exit, now)
+                if self._condemned in {None, job.id}:
+                    self._settle_dead(job, exit, now)
+                else:
+                    # It started between the end of the one we killed the process for and the kill.
+                    self._let_go([job])
             self._flying.clear()
             self._return(waiting)
         self.exit()
@@ -355,17 +386,21 @@ class Runner(Process):
     def _return(self, jobs: Sequence[ClaimedJob]) -> None:
         if not jobs:
             return
-        now = monotonic()
-        self._returned = {job: at for job, at in self._returned.items() if now - at < RETURN_SECONDS}
-        self._returned.update((job.id, now) for job in jobs)
-        if not send(self._puller, Returned(self._number, jobs)):
+        self._returns += 1
+        self._returned.update((job.id, self._returns) for job in jobs)
+        if not send(self._puller, Returned(self._number, jobs, self._returns)):
             self._give_back(jobs)
 
-    def _holding(self) -> frozenset[str]:
+    def _holding(self, returns: int) -> frozenset[str]:
         """Name what is here, and what is on its way to the Puller: that is in somebody's hands too."""
-        now = monotonic()
-        on_its_way = [job for job, at in self._returned.items() if now - at < RETURN_SECONDS]
-        return frozenset([*self._flying, *(job.id for job in self._parked), *on_its_way])
+        self._returned = {job: serial for job, serial in self._returned.items() if serial > returns}
+        return frozenset([*self._flying, *(job.id for job in self._parked), *self._returned])
+
+    def _let_go(self, jobs: Sequence[ClaimedJob]) -> None:
+        """Give back to the queue, and tell the Puller that they are out of our hands."""
+        if jobs:
+            self._give_back(jobs)
+            send(self._puller, Progress(self._number, len(jobs), NOT_RUN))
 
     def _give_back(self, jobs: Sequence[ClaimedJob]) -> None:
         if jobs:

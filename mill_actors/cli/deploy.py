@@ -39,7 +39,9 @@ def deploy(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and deploy nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Deploy scripts: a file, or a folder with the folders f/ and u/ of scripts in it.
+    """Deploy script files and folders.
+
+    A folder holds the folders f/ and u/, with the scripts in them.
 
     Paths are Windmill's: the file f/billing/charge.py becomes f/billing/charge. Options come from
     f/billing/charge.script.yaml beside it, in Windmill's layout, and flags go over them. A version

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from time import sleep
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
 #: Every command has it.
@@ -60,9 +61,34 @@ def console(*, err: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if err else sys.stdout
-    return Console(
-        stderr=err, highlight=False, soft_wrap=True, width=None if stream.isatty() else _PIPE_WIDTH
-    )
+    width = None if stream.isatty() else _PIPE_WIDTH
+    return Console(file=stream, highlight=False, soft_wrap=True, width=width)
+
+
+def draw(picture: RenderableType) -> None:
+    """Print tables on standard output, without blanks at the ends of lines."""
+    screen = console()
+    with screen.capture() as captured:
+        screen.print(picture)
+    show("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
+
+
+def draw_again(take: Callable[[], RenderableType], interval: float, count: int | None = None) -> None:
+    """Draw what `take` returns every `interval` seconds: in place on a terminal, else one below the other."""
+    from rich.live import Live
+
+    done = 0
+    if not sys.stdout.isatty():
+        while count is None or done < count:
+            done += 1
+            draw(take())
+            if done != count:
+                sleep(interval)
+        return
+    with Live(take(), console=console(), auto_refresh=False) as live:
+        while count is None or (done := done + 1) < count:
+            sleep(interval)
+            live.update(take(), refresh=True)
 
 
 def make_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
@@ -82,7 +108,7 @@ def make_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Tabl
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table on standard output."""
-    console().print(make_table(columns, rows))
+    draw(make_table(columns, rows))
 
 
 def show_fields(fields: Iterable[tuple[str, object]]) -> None:

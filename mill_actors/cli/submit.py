@@ -42,9 +42,9 @@ def submit(
     ids: Annotated[bool, typer.Option("--ids", help="Print the id of each job, in the order of the lines.")] = False,
     json: Json = False,
 ) -> None:
-    """Submit many jobs: each line of standard input holds the arguments of one, as a JSON object.
+    """Submit a job for each line of input.
 
-    They go in transactions of up to 1,000. A line that is no JSON object ends the command with 2 and
+    A line of standard input holds the arguments of one job, as a JSON object. They go in transactions of up to 1,000. A line that is no JSON object ends the command with 2 and
     says what was submitted before. With --key-field, lines that were submitted before make no new
     job, so that the same command can be repeated. With --with-options a line may have key, id,
     priority, tag, scheduled_for, scheduled_in_seconds, expires_at, expires_in_seconds,

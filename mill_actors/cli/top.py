@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mill_actors.cli.database import open_client
-from mill_actors.cli.output import Json, console, make_table, show_json
+from mill_actors.cli.output import Json, draw_again, make_table, show_json
 from mill_actors.cli.settings import DATABASE, Settings, with_settings
 from mill_actors.cli.tree import Interval
 
@@ -38,7 +38,7 @@ def top(
     count: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after so many.")] = None,
     json: Json = False,
 ) -> None:
-    """Show what the queue holds, and what the nodes of this folder do a second.
+    """Show the queue, and rates a second.
 
     Open jobs are counted in the database: those of all nodes. Rates come from the nodes that run
     from this folder; nodes elsewhere are listed with what they serve.
@@ -51,19 +51,14 @@ def top(
     config = settings.load()
     with open_client(config) as client:
         sampler = Sampler(client, config.node.work_dir)
-        if json:
-            while count is None or count > 0:
+        sleep(interval)
+        if not json:
+            draw_again(lambda: _draw(sampler.sample()), interval, count)
+        while json and (count is None or count > 0):
+            show_json(sampler.sample())
+            count = None if count is None else count - 1
+            if count != 0:
                 sleep(interval)
-                show_json(sampler.sample())
-                count = None if count is None else count - 1
-            return
-        from rich.live import Live
-
-        with Live("", console=console(), auto_refresh=False) as live:
-            while count is None or count > 0:
-                sleep(interval)
-                live.update(_draw(sampler.sample()), refresh=True)
-                count = None if count is None else count - 1
 
 
 class Sampler:

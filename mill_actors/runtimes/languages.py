@@ -9,9 +9,7 @@ from mill_actors.runtimes.bun import BUN
 from mill_actors.runtimes.language import Language
 from mill_actors.runtimes.python import PYTHON
 
-LANGUAGES: Mapping[str, Language] = MappingProxyType(
-    {language.name: language for language in (PYTHON, BUN)}
-)
+LANGUAGES: Mapping[str, Language] = MappingProxyType({language.name: language for language in (PYTHON, BUN)})
 
 
 def language_of(filename: str) -> Language | None:

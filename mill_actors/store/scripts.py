@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -60,11 +61,19 @@ def script_by_path(connection: Connection, workspace: str, path: str) -> Script:
     """Return what a path means now; raise `ScriptNotFound`, with similar paths if there are any."""
     row = connection.execute(sql.script_by_path, {"workspace": workspace, "path": path}).fetchone()
     if row is None:
-        similar = connection.execute(
-            sql.similar_paths, {"workspace": workspace, "tail": path.rsplit("/", 1)[-1]}
-        ).fetchall()
-        raise ScriptNotFound(workspace=workspace, path=path, similar=tuple(s[0] for s in similar))
+        raise ScriptNotFound(workspace=workspace, path=path, similar=_similar(connection, workspace, path))
     return _script(row)
+
+
+def _similar(connection: Connection, workspace: str, path: str) -> list[str]:
+    rows = connection.execute(
+        sql.similar_paths, {"workspace": workspace, "tail": path.rsplit("/", 1)[-1]}
+    ).fetchall()
+    if rows:
+        return [row[0] for row in rows]
+    # A slip of the keyboard.
+    known = [script.path for script in list_scripts(connection, workspace)]
+    return difflib.get_close_matches(path, known, n=3)
 
 
 def script_by_hash(connection: Connection, workspace: str, digest: str) -> Script | None:

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import logging
+import select
+import socket
 import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
@@ -22,6 +24,8 @@ from mill_actors.store.notify import SETTLED
 logger = logging.getLogger(__name__)
 
 RECHECK_SECONDS = 2.0
+#: How long the thread sleeps while nothing rings.
+PATIENCE_SECONDS = 0.5
 
 
 class Waiter:
@@ -34,6 +38,8 @@ class Waiter:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._listening = threading.Event()
+        # So that `close` need not wait for the patience of a select.
+        self._wakes, self._woken = socket.socketpair()
         self._thread = threading.Thread(target=self._work, name="mill-waiter", daemon=True)
         self._thread.start()
 
@@ -54,7 +60,9 @@ class Waiter:
     def close(self) -> None:
         """Stop; what still waits is cancelled."""
         self._stop.set()
+        self._wakes.close()
         self._thread.join(5.0)
+        self._woken.close()
         with self._lock:
             for future in self._futures.values():
                 future.cancel()
@@ -83,14 +91,18 @@ class Waiter:
 
     def _listen(self, connection: Connection) -> None:
         checked = 0.0
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        poll.register(self._woken.fileno(), select.POLLIN)
         while not self._stop.is_set():
             if monotonic() - checked > RECHECK_SECONDS:
                 checked = monotonic()
                 self._look(list(self._futures))
-            for ring in connection.notifies(timeout=0.5, stop_after=1):
+            for ring in connection.notifies(timeout=0):
                 if ring.channel == SETTLED:
                     rung = [job for job in ring.payload.split(",") if job in self._futures]
                     self._look(rung)
+            poll.poll(PATIENCE_SECONDS * 1000)
 
     def _look(self, jobs: list[str]) -> None:
         if jobs:

@@ -27,8 +27,7 @@ def test_a_stack_has_the_users_lines(bun: Start) -> None:
             if (how === "string") throw "just text";
             if (how === "object") throw { reason: 1 };
             if (how === "nothing") throw undefined;
-            const value = inner({ a: 1 });
-            return value;
+            return inner({ a: 1 });
         }
         """
     )

@@ -1,5 +1,7 @@
 """What user code may do in a Bun process without harming the engine or another job."""
 
+# ruff: noqa: E501 - tables and programs are easier to read in one piece
+
 from __future__ import annotations
 
 import signal
@@ -100,8 +102,21 @@ def is_unharmed(warm: Warm) -> bool:
 
 @pytest.mark.parametrize(
     "what",
-    """end destroy close closeAndOpen replaceWrite replaceConsole chdir umask environ environReplace environToken
-    exitCode listeners""".split(),
+    [
+        "end",
+        "destroy",
+        "close",
+        "closeAndOpen",
+        "replaceWrite",
+        "replaceConsole",
+        "chdir",
+        "umask",
+        "environ",
+        "environReplace",
+        "environToken",
+        "exitCode",
+        "listeners",
+    ],
 )
 def test_what_a_job_changes_is_put_back_before_the_next(warm: Warm, what: str) -> None:
     before = warm.result({"what": "state"}, job="same")

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mill_actors.runtimes.frames import Done, encode_init, Init
+from mill_actors.runtimes.frames import Done, Init, encode_init
 from mill_actors.runtimes.languages import LANGUAGES
 from tests.runtimes.conftest import Start
 from tests.runtimes.harness import Warm, is_gone, result_of, until
@@ -179,9 +179,7 @@ os._exit(0)
 
 
 @pytest.mark.parametrize("how", ["idle", "busy"])
-def test_a_process_does_not_outlive_its_node(
-    language: str, how: str, tmp_path: Path, start: Start
-) -> None:
+def test_a_process_does_not_outlive_its_node(language: str, how: str, tmp_path: Path, start: Start) -> None:
     script = start(language, PROGRAMS[language]).script
     init = encode_init(Init(script=str(script), path="f/x"))
     # Permit 0 from a file, on a descriptor that the shell of the launcher keeps.

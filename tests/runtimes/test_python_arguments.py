@@ -1,5 +1,7 @@
 """How arguments reach a Python `main`."""
 
+
+
 from __future__ import annotations
 
 from typing import Any
@@ -45,7 +47,11 @@ def test_by_name(python: Start, parameters: str, args: dict[str, Any], result: A
         ("", {"x": 1, "y": 2}, "unknown arguments 'x', 'y'; the script has main()"),
         ("a, **rest", {"z": 1}, "missing argument 'a'; the script has main(a, **rest)"),
         ("*items", {"items": 5}, "'items' is not a list; the script has main(*items)"),
-        ("a=1, *items", {"items": [5]}, "missing 'a', which stands before *items; the script has main(a=1, *items)"),
+        (
+            "a=1, *items",
+            {"items": [5]},
+            "missing 'a', which stands before *items; the script has main(a=1, *items)",
+        ),
         ("a", [1], "the arguments are list, not an object; the script has main(a)"),
     ],
 )

@@ -1,5 +1,7 @@
 """What user code may do in a Python process without harming the engine or another job."""
 
+# ruff: noqa: E501 - tables and programs are easier to read in one piece
+
 from __future__ import annotations
 
 import signal
@@ -7,7 +9,7 @@ import signal
 import pytest
 
 from tests.runtimes.conftest import Start
-from tests.runtimes.harness import Warm, error_of, result_of, until
+from tests.runtimes.harness import Warm, result_of
 
 SOURCE = """
     import asyncio, atexit, builtins, contextvars, ctypes, decimal, io, os, pathlib, signal, subprocess
@@ -140,9 +142,36 @@ def is_unharmed(warm: Warm) -> bool:
 
 @pytest.mark.parametrize(
     "what",
-    """close_0 close_1 close_2 close_all close_stdout close_stderr close_stdin detach replace_stdout replace_all
-    delete_stdout dup_over chdir umask environ environ_clear environ_replace environ_token path argv recursion
-    hooks handlers alarm trace no_gc context policy""".split(),
+    [
+        "close_0",
+        "close_1",
+        "close_2",
+        "close_all",
+        "close_stdout",
+        "close_stderr",
+        "close_stdin",
+        "detach",
+        "replace_stdout",
+        "replace_all",
+        "delete_stdout",
+        "dup_over",
+        "chdir",
+        "umask",
+        "environ",
+        "environ_clear",
+        "environ_replace",
+        "environ_token",
+        "path",
+        "argv",
+        "recursion",
+        "hooks",
+        "handlers",
+        "alarm",
+        "trace",
+        "no_gc",
+        "context",
+        "policy",
+    ],
 )
 def test_what_a_job_changes_is_put_back_before_the_next(warm: Warm, what: str) -> None:
     before = warm.result({"what": "state"}, job="same")
@@ -258,7 +287,7 @@ def test_the_environment_does_not_grow(python: Start) -> None:
         """
     )
     _, before = warm.result(token="x" * 4000)
-    last = 0
+    token, last = "", 0
     for number in range(20_000):
         warm.send(token=f"{'x' * 4000}{number:05}")
         if number % 100 == 99:

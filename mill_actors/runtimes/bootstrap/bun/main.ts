@@ -112,6 +112,7 @@ class Process {
   #limit = 0;
 
   async start(init: Init): Promise<boolean> {
+    delete process.env["BUN_JSC_useTailCalls"]; // meant for this process (bun.py), not for its children
     Object.assign(process.env, init.env ?? {});
     this.#limit = init.max_result_bytes;
     this.#world.prepare();

@@ -121,8 +121,7 @@ class Signature:
         kept = {
             name: value
             for name, value in given.items()
-            if (name in self.names or self.takes_rest)
-            and (name in self.required or value not in _NOT_GIVEN)
+            if (name in self.names or self.takes_rest) and (name in self.required or value not in _NOT_GIVEN)
         }
         for name in self.required:
             kept.setdefault(name, None)

@@ -8,8 +8,6 @@ turn and its callback: 7 us a job less. A loop that has no such method (uvloop) 
 `run_until_complete`.
 """
 
-# ruff: noqa: TID252 - this package is loaded by its location, under another name
-
 from __future__ import annotations
 
 import asyncio
@@ -35,7 +33,7 @@ class Coroutines:
         self._loop: Any = asyncio.new_event_loop()
         self._factory = self._loop.get_task_factory()
         self._handler = self._loop.get_exception_handler()
-        self._turn = getattr(self._loop, "_run_once", None)
+        self._turn: Any = getattr(self._loop, "_run_once", None)
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a job's coroutine to its end, then cancel what it left behind."""

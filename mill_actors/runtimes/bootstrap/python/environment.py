@@ -5,8 +5,6 @@ it was ever given by setenv: 250 bytes a job, for good. So each of the two is a 
 handed to C's putenv once and overwritten in place.
 """
 
-# ruff: noqa: TID252 - this package is loaded by its location, under another name
-
 from __future__ import annotations
 
 import ctypes
@@ -85,7 +83,7 @@ class Environment:
             self._put_back()
 
     def _put_back(self) -> None:
-        os.environ = self._environ
+        os.environ = self._environ  # noqa: B003 - this is the real one
         data, wanted = self._data, self._wanted
         has_other_zone = data.get(b"TZ") != wanted.get(b"TZ")
         for name in [name for name in data if name not in wanted]:

@@ -29,7 +29,8 @@ def _is_ours(trace: TracebackType) -> bool:
     filename = trace.tb_frame.f_code.co_filename
     if filename.startswith(_OURS):
         return True
-    return trace.tb_frame.f_globals.get("__name__", "").startswith(("asyncio.", "importlib"))
+    module = str(trace.tb_frame.f_globals.get("__name__"))
+    return module.startswith(("asyncio.", "importlib"))
 
 
 def _user_part(trace: TracebackType | None) -> TracebackType | None:

@@ -8,11 +8,8 @@
 An exit code of 0 means: every run without an answer was never started.
 """
 
-# ruff: noqa: TID252 - this package is loaded by its location, under another name
-
 from __future__ import annotations
 
-import _signal
 import contextvars
 import faulthandler
 import gc
@@ -129,7 +126,7 @@ class Process:
                 result = context.run(self._finish, result)
         finally:
             # Here, because the handler of a user's alarm may raise while it is switched off.
-            _signal.setitimer(0, 0.0)
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
             interrupts.armed = False
         if self._descriptors.forked:
             _leave_fork(None)
@@ -140,14 +137,14 @@ class Process:
             return list(result)
         coroutines = self._coroutines or self._start_coroutines()
         if type(result) is types.AsyncGeneratorType:
-            from .coroutines import listed  # noqa: PLC0415 - see _start_coroutines
+            from .coroutines import listed
 
             result = listed(result)
         return coroutines.run(result)
 
     def _start_coroutines(self) -> Any:
         # asyncio takes 30 ms to import, and most scripts do without.
-        from .coroutines import Coroutines  # noqa: PLC0415
+        from .coroutines import Coroutines
 
         self._coroutines = Coroutines()
         return self._coroutines

@@ -20,7 +20,7 @@ import math
 import pathlib
 import sys
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from .failures import Failure
@@ -32,7 +32,7 @@ except ImportError:  # the interpreter of a script need not have it
 
 _DEPTH = 250  # orjson stops at 254; the same without it
 
-_LISTED = (
+_LISTED: tuple[type[Collection[Any]], ...] = (
     set, frozenset, tuple, collections.deque, range,
     type({}.keys()), type({}.values()), type({}.items()),
 )  # fmt: skip
@@ -87,7 +87,7 @@ def _simpler(value: Any) -> Any:
     return _table(value)
 
 
-def _plain(value: Any, path: str, above: tuple[int, ...]) -> Any:  # noqa: PLR0911
+def _plain(value: Any, path: str, above: tuple[int, ...]) -> Any:
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
@@ -104,9 +104,7 @@ def _plain(value: Any, path: str, above: tuple[int, ...]) -> Any:  # noqa: PLR09
         raise Failure("InvalidResult", f"the result is nested deeper than {_DEPTH} levels")
     within = (*above, id(value))
     if isinstance(value, dict):
-        return {
-            _key(key, path): _plain(item, f"{path}.{key}", within) for key, item in value.items()
-        }
+        return {_key(key, path): _plain(item, f"{path}.{key}", within) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item, f"{path}[{at}]", within) for at, item in enumerate(value)]
     try:
@@ -142,9 +140,7 @@ def encoder(limit: int) -> Callable[[Any], bytes]:
                 return dumps(value, _simpler, with_keys)
 
     else:
-        write = json.JSONEncoder(
-            allow_nan=False, separators=(",", ":"), default=_simpler
-        ).encode
+        write = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=_simpler).encode
 
         def fast(value: Any) -> bytes:
             return write(value).encode()

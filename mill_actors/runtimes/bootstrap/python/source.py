@@ -4,18 +4,18 @@ A run is started only with its permit, taken from a pipe of its own that the nod
 (`mill_actors/runtimes/permits.py`): what the node has taken back is dropped here unread.
 """
 
-# ruff: noqa: TID252 - this package is loaded by its location, under another name
-
 from __future__ import annotations
 
 import collections
 import json
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 from .descriptors import ANSWERS, FRAMES
 
+_fast_loads: Callable[[bytes], Any]
 try:
     from orjson import loads as _fast_loads
 except ImportError:  # the interpreter of a script need not have it

@@ -4,8 +4,6 @@ Lines go out as they are written, so that a job that kills its process leaves it
 what stands in a buffer without a newline goes out at the job's end.
 """
 
-# ruff: noqa: TID252 - this package is loaded by its location, under another name
-
 from __future__ import annotations
 
 import io
@@ -17,7 +15,7 @@ def _stream(descriptor: int) -> io.TextIOWrapper[Any]:
     # The descriptor stays open when the stream is closed, or collected as garbage.
     mode = "rb" if descriptor == 0 else "wb"
     return io.TextIOWrapper(
-        open(descriptor, mode, closefd=False),  # noqa: SIM115 - lives as long as the process
+        open(descriptor, mode, closefd=False),
         encoding="utf-8",
         errors="backslashreplace",
         line_buffering=True,

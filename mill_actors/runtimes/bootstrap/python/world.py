@@ -8,12 +8,10 @@ Not restored, as in any long-lived program: module globals, `os.putenv` called d
 logging and warnings settings, locale, threads and child processes still running, files.
 """
 
-# ruff: noqa: TID252 - this package is loaded by its location, under another name
-
 from __future__ import annotations
 
-import _signal  # signal.getsignal wraps each answer in an enum: 1.5 us against 0.03
 import gc
+import importlib
 import os
 import signal
 import sys
@@ -22,6 +20,9 @@ from typing import Any
 
 from .descriptors import Descriptors
 from .streams import Streams
+
+# Any: a module without stubs. signal.getsignal wraps its answers in enums: 1.5 us against 0.03.
+_signal: Any = importlib.import_module("_signal")
 
 _SIGNALS = tuple(
     int(getattr(signal, name))
