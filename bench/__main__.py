@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -54,6 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
     runs = told.runs or (1 if told.quick or told.profile else LEAST_RUNS)
     names = list(BENCHES) if told.bench == "all" else [told.bench]
     documents: list[dict[str, Any]] = []
+    # A killed bench cleans up too: its nodes, its server, its folders.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     commit = machine.commit()
     with bench_server() as server:
         described = machine.describe(server.link) | {"runs": runs, "quick": told.quick}

@@ -2,8 +2,8 @@
 
 Two nodes run no-ops until both want hundreds of jobs in hand; then jobs arrive that block at a gate
 (a file). Nothing can end now, so what a node holds, it holds. The moment one of them has 500 and more,
-it is killed with kill -9, and its language processes with it or not, as the engine has it.
-`jobs_in_hand` is what the database says it held after its death, `seconds_to_requeue` the time from
+it is killed with kill -9; its language processes go with it or not, as the engine has it
+(`orphaned_processes` are those that still run when the jobs are rescued). `jobs_in_hand` is what the database says it held after its death, `seconds_to_requeue` the time from
 the kill until no row names it as its holder. The gate opens, the rest is done by the survivor, and
 history is compared with what was submitted: `lost` and `done_twice`.
 
@@ -48,7 +48,7 @@ def run(server: Server, jobs: int) -> Run:
         bench = _Recovery(dsn, folder)
         try:
             bench.begin()
-            in_hand, seconds = bench.kill_one(jobs)
+            in_hand, seconds, orphans = bench.kill_one(jobs)
             stale = bench.pause_one(jobs)
             lost, twice = bench.count()
         finally:
@@ -61,6 +61,7 @@ def run(server: Server, jobs: int) -> Run:
         "lost": (lost, "jobs"),
         "stale_rejected": (stale, "finishes"),
         "done_twice": (twice, "jobs"),
+        "orphaned_processes": (orphans, "processes"),
         "jobs": (len(bench.submitted), "jobs"),
     }
 
@@ -95,8 +96,11 @@ class _Recovery:
         self._client.close()
         self._link.close()
 
-    def kill_one(self, jobs: int) -> tuple[int, float]:
-        """Kill a node with hundreds of jobs in hand; return how many, and the seconds to their rescue."""
+    def kill_one(self, jobs: int) -> tuple[int, float, int]:
+        """Kill a node with hundreds of jobs in hand.
+
+        Return how many, the seconds to their rescue, and how many of its processes lived on till then.
+        """
         gate = self._gates / "kill"
         self._run_fast()
         last = self._submit(jobs, gate)
@@ -110,13 +114,14 @@ class _Recovery:
             assert in_hand >= LEAST_IN_HAND, f"only {in_hand} jobs were in the dead node's hands"
             self._wait(lambda: self._held_by(node) == 0, "the dead node's jobs are not taken back")
             seconds = time.monotonic() - began
+            orphans = sum(process.is_running() for process in node.known_languages())
             gate.touch()
             until_empty(self._link, last, jobs * 10)
             rescued = self._link.scalar("select count(*) from mill.completed_job where rescues > 0")
             assert rescued == in_hand, f"{in_hand} jobs were in hand, and {rescued} were rescued"
         finally:
             node.kill()
-        return in_hand, seconds
+        return in_hand, seconds, orphans
 
     def pause_one(self, jobs: int) -> int:
         """Pause a node past its lease, wake it, and return how many of its finishes were rejected."""

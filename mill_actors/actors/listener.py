@@ -10,13 +10,12 @@ import logging
 import random
 from typing import assert_never
 
-import psycopg
-
 from mill_actors.actors.context import NodeContext
 from mill_actors.actors.messages import CancelRequested, Deployed, Listen, Wake
 from mill_actors.errors import StoreUnavailable
-from mill_actors.store.connection import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Connection
-from mill_actors.store.notify import CANCEL, DEPLOY, QUEUE, listen, rings
+from mill_actors.store.connection import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
+from mill_actors.store.doorbell import Doorbell
+from mill_actors.store.notify import CANCEL, DEPLOY, QUEUE
 from supervisors import Process, Reason, send, send_after
 
 logger = logging.getLogger(__name__)
@@ -31,7 +30,7 @@ class Listener(Process):
     def init(self, context: NodeContext, pullers: tuple[str, ...]) -> None:
         self._context = context
         self._pullers = pullers
-        self._connection: Connection | None = None
+        self._doorbell = Doorbell(context.database)
         self._pause = FIRST_PAUSE_SECONDS
         self.actor_ref.tell(Listen())
 
@@ -47,21 +46,21 @@ class Listener(Process):
             self.actor_ref.tell(Listen())
 
     def terminate(self, reason: Reason) -> None:
-        self._close()
+        self._doorbell.close()
 
     def _listen(self) -> float:
         try:
-            if self._connection is None:
-                self._connection = listen(self._context.database)
+            if not self._doorbell.is_connected:
+                self._doorbell.connect()
                 self._pause = FIRST_PAUSE_SECONDS
                 self.info = {"state": "listening"}
                 self._tell(Wake())
-            for channel, payload in rings(self._connection, PATIENCE_SECONDS):
+                self._tell(Deployed(""))
+            for channel, payload in self._doorbell.rings(PATIENCE_SECONDS):
                 self._ring(channel, payload)
-        except (psycopg.Error, StoreUnavailable) as error:
+        except StoreUnavailable as error:
             logger.warning("the doorbell is away, polling goes on: %s", error.__cause__ or error)
             self.info = {"state": "connecting"}
-            self._close()
             pause = self._pause * random.uniform(0.5, 1.0)  # noqa: S311  jitter, no secret
             self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
             return pause
@@ -78,8 +77,3 @@ class Listener(Process):
     def _tell(self, message: object) -> None:
         for puller in self._pullers:
             send(puller, message)
-
-    def _close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()

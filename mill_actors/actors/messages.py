@@ -79,7 +79,7 @@ class CancelRequested(Struct, frozen=True):
 
 
 class Deployed(Struct, frozen=True):
-    """A path means another version now."""
+    """A path means another version now; empty: some may, a ring was lost."""
 
     name: str
 

@@ -149,6 +149,7 @@ class Puller(Process):
                     ready.ready = True
             case Poll():
                 self._dry = False
+                self._pinning = True
                 self._poll_later()
             case Due():
                 self._dry = False

@@ -337,7 +337,8 @@ class Runner(Process):
     def _break(self, error: bytes, now: float) -> None:
         """The import failed: so has every job that came for it, or comes before the process has ended."""
         self._import_error = error
-        self._fail_all([*self._flying.values(), *self._take_back()], error, now)
+        waiting = self._take_back()
+        self._fail_all([*self._flying.values(), *waiting], error, now)
 
     def _fail_all(self, jobs: Iterable[ClaimedJob], error: bytes, now: float) -> None:
         finished: list[Outcome] = []

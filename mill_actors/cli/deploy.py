@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def deploy(
     paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="Script files, or folders of them.")],
     settings: Settings,
+    *,
     path: Annotated[
         str | None, typer.Option("--path", metavar="PATH", help="The path of a single file: f/folder/name.")
     ] = None,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mill_actors.store.logs import LogChunk
 
 job = typer.Typer(
-    help="Look at jobs, and cancel them.\n\n\b\nExample:\n  mill job list --status failure\n  mill job get ID",
+    help="Look at jobs, and cancel them.\n\n\b\nExample:\n  mill job list\n  mill job get ID",
     rich_markup_mode=None,
     no_args_is_help=True,
 )
@@ -70,8 +70,9 @@ def get(id_: Id, settings: Settings, json: Json = False) -> None:
     _show_job(found, waits)
     for attempt in attempts:
         took = duration((attempt.ended_at - attempt.started_at).total_seconds() * 1e6)
-        show(f"\nattempt {attempt.attempt} failed after {took} at {moment(attempt.ended_at)} on {attempt.worker}")
-        show(_indented(error_of({"error": attempt.error} if "error" not in attempt.error else attempt.error)))
+        when = moment(attempt.ended_at)
+        show(f"\nattempt {attempt.attempt} failed after {took} at {when} on {attempt.worker}")
+        show(_indented(error_of(attempt.error)))
     if found.status == "failure" and found.result is not None:
         show("")
         show(_indented(error_of(_loads(found.result))))

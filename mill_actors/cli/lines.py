@@ -24,6 +24,10 @@ OPTIONS = frozenset(Submission.__struct_fields__) - {
 }
 
 
+#: Lines with their numbers.
+Batch = list[tuple[int, bytes]]
+
+
 class LineReader:
     """Batches of (number, line) from a stream: full ones, or what came before a pause."""
 
@@ -32,13 +36,13 @@ class LineReader:
         self._batch = batch
         self._patience = patience_seconds
         # Bounded: a producer that is faster than the database waits.
-        self._lines: Queue[bytes | None | BaseException] = Queue(2 * batch)
+        self._lines: Queue[bytes | Exception | None] = Queue(2 * batch)
         # A daemon: it may be waiting for a line that never comes.
         threading.Thread(target=self._read, name="mill-stdin", daemon=True).start()
 
-    def __iter__(self) -> Iterator[list[tuple[int, bytes]]]:
+    def __iter__(self) -> Iterator[Batch]:
         number = 0
-        batch: list[tuple[int, bytes]] = []
+        batch: Batch = []
         deadline = 0.0
         while True:
             try:
@@ -48,7 +52,7 @@ class LineReader:
                 yield batch
                 batch = []
                 continue
-            if isinstance(line, BaseException):
+            if isinstance(line, Exception):
                 raise line
             if line is None:
                 break

@@ -117,7 +117,7 @@ def _statements(missing: Sequence[Migration]) -> Iterator[str]:
     for migration in missing:
         breaking = str(migration.is_breaking).lower()
         row = (
-            "insert into mill.migration (version, name, breaking) "
+            "insert into mill.migration (version, name, breaking) "  # noqa: S608  printed, never sent
             f"values ({migration.version}, '{migration.name}', {breaking});"
         )
         yield f"-- {migration}"

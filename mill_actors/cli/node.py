@@ -73,7 +73,10 @@ def _run(config: Config, level: Level, *, is_dev: bool, json: bool, log_json: bo
     with open_database(config, makes=True, migrates=is_dev) as database:
 
         def announce(node: Node) -> None:
-            (_show if json else _say)(config, node)
+            if json:
+                _show(config, node)
+            else:
+                _say(config)
 
         code = run_node(config, database, started=announce)
         if code:
@@ -83,7 +86,7 @@ def _run(config: Config, level: Level, *, is_dev: bool, json: bool, log_json: bo
     raise typer.Exit(code)
 
 
-def _say(config: Config, node: Node) -> None:
+def _say(config: Config) -> None:
     limits = config.worker
     served = list(limits.tags)
     if "*" in limits.dedicated:

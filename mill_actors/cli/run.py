@@ -36,9 +36,12 @@ STATE_SECONDS = 1.0
 def run(
     path: Annotated[str, typer.Argument(metavar="PATH", help="The script: f/folder/name.")],
     settings: Settings,
+    *,
     arg: Annotated[
         list[str] | None,
-        typer.Option("--arg", "-a", metavar="KEY=VALUE", help="One argument; a value that is no JSON is text."),
+        typer.Option(
+            "--arg", "-a", metavar="KEY=VALUE", help="One argument; a value that is no JSON is text."
+        ),
     ] = None,
     args: Annotated[
         str | None, typer.Option("--args", metavar="JSON|@FILE", help="All arguments, as a JSON object.")
@@ -64,7 +67,7 @@ def run(
       mill run f/examples/hello --args @arguments.json --json
     """
     arguments = read_arguments(arg or [], args)
-    options = {
+    options: dict[str, Any] = {
         "tag": tag,
         "priority": priority,
         "timeout_seconds": timeout,

@@ -54,7 +54,9 @@ def read_sidecar(file: Path) -> Sidecar:
     if isinstance(options.get("retry"), dict) and "retry_if" in options["retry"]:
         options["retry"] = {key: value for key, value in options["retry"].items() if key != "retry_if"}
         notes.append("retry.retry_if is not evaluated: every failure is retried")
-    ignored = [str(key) for key, value in told.items() if key not in NAMES and key not in QUIET and _means(value)]
+    ignored = [
+        str(key) for key, value in told.items() if key not in NAMES and key not in QUIET and _means(value)
+    ]
     if ignored:
         notes.append(f"{file.name}: not used: {', '.join(sorted(ignored))}")
     return Sidecar(str(file), options, tuple(notes))

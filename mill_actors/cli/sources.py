@@ -57,7 +57,9 @@ def make_scripts(
     notes: list[str] = []
     faults: list[str] = []
     for source in sources:
-        sidecar = read_sidecar(source.file.with_name(_stem(source.file.name, source.language) + ".script.yaml"))
+        sidecar = read_sidecar(
+            source.file.with_name(_stem(source.file.name, source.language) + ".script.yaml")
+        )
         notes += [f"{source.path}: {note}" for note in sidecar.notes]
         faults += sidecar.faults
         merged = Sidecar(sidecar.name, {**sidecar.options, **flags})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +14,12 @@ from mill_actors.cli.faults import INTERRUPTED
 from mill_actors.cli.output import Json, say, show, show_json
 from mill_actors.cli.settings import DATABASE, Settings, with_settings
 from mill_actors.cli.waiting import unserved
+from mill_actors.errors import MillError
 
 if TYPE_CHECKING:
+    from mill_actors.cli.lines import Batch
     from mill_actors.store.client import Client
-    from mill_actors.store.submission import Receipt
+    from mill_actors.store.submission import Receipt, Submission
 
 #: Jobs in one transaction.
 BATCH = 1000
@@ -28,6 +31,7 @@ PATIENCE_SECONDS = 0.1
 def submit(
     path: Annotated[str, typer.Argument(metavar="PATH", help="The script: f/folder/name.")],
     settings: Settings,
+    *,
     with_options: Annotated[
         bool,
         typer.Option("--with-options", help='A line is {"args": {…}, …}, with options of its own.'),
@@ -39,13 +43,16 @@ def submit(
     tag: Annotated[str | None, typer.Option(metavar="TAG", help="What the jobs need of a worker.")] = None,
     priority: Annotated[int | None, typer.Option(min=0, max=100, help="Higher ones go first.")] = None,
     timeout: Annotated[float | None, typer.Option(metavar="S", help="How long a job may run.")] = None,
-    ids: Annotated[bool, typer.Option("--ids", help="Print the id of each job, in the order of the lines.")] = False,
+    ids: Annotated[
+        bool, typer.Option("--ids", help="Print the id of each job, in the order of the lines.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Submit a job for each line of input.
 
-    A line of standard input holds the arguments of one job, as a JSON object. They go in transactions of up to 1,000. A line that is no JSON object ends the command with 2 and
-    says what was submitted before. With --key-field, lines that were submitted before make no new
+    A line of standard input holds the arguments of one job, as a JSON object. They go in
+    transactions of up to 1,000. A line that is no JSON object ends the command with 2; what was
+    submitted before it is said, and stays. With --key-field, lines that were submitted before make no new
     job, so that the same command can be repeated. With --with-options a line may have key, id,
     priority, tag, scheduled_for, scheduled_in_seconds, expires_at, expires_in_seconds,
     timeout_seconds, retry, concurrency_key and concurrency_limit beside its args.
@@ -61,13 +68,15 @@ def submit(
     config = settings.load()
     with open_client(config) as client:
         script = client.script(path)
-        lines = Lines(path, config.workspace, client.user, defaults, with_options=with_options, key_field=key_field)
+        lines = Lines(
+            path, config.workspace, client.user, defaults, with_options=with_options, key_field=key_field
+        )
         if sys.stdin.isatty():
             say("mill: reading lines of JSON from the terminal; Ctrl-D ends")
         stream = Stream(client, json=json, ids=ids)
         try:
             for batch in LineReader(sys.stdin.buffer, BATCH, PATIENCE_SECONDS):
-                stream.submit([lines.read(number, line) for number, line in batch])
+                stream.submit([lines.read(number, line) for number, line in batch], batch)
         except KeyboardInterrupt:
             stream.close()
             raise typer.Exit(INTERRUPTED) from None
@@ -93,9 +102,13 @@ class Stream:
         self._duplicates = 0
         self._progress = Counting("submitted")
 
-    def submit(self, batch: list[object]) -> None:
+    def submit(self, batch: Sequence[Submission], lines: Batch) -> None:
         """Submit all of them, or none."""
-        receipts = self._client.submit_many(batch)  # type: ignore[arg-type]  # Submissions
+        try:
+            receipts = self._client.submit_many(batch)
+        except MillError:
+            say(f"mill: nothing of lines {lines[0][0]} to {lines[-1][0]} was submitted")
+            raise
         self._jobs += len(receipts)
         self._duplicates += sum(receipt.duplicate for receipt in receipts)
         self._progress.show(self._jobs)

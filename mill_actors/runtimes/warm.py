@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from pykka import ActorRef
 
 from mill_actors.config import Config
 from mill_actors.jobs.job import ClaimedJob
@@ -19,7 +18,7 @@ from mill_actors.runtimes.environment import clean_environment, job_variables, s
 from mill_actors.runtimes.frames import Init, encode_init
 from mill_actors.runtimes.languages import LANGUAGES
 from mill_actors.runtimes.permits import Permits
-from supervisors import Port
+from supervisors import Port, ProcessRef
 
 #: Room in a reply beside the result itself: ids, numbers, quotes.
 FRAME_BYTES = 64 * 1024
@@ -68,7 +67,7 @@ class WarmProcess:
         CodeCache.remove_scratch(self._scratch)
 
 
-def start_process(owner: ActorRef[Any], script: Script, config: Config) -> WarmProcess:
+def start_process(owner: ProcessRef[Any], script: Script, config: Config) -> WarmProcess:
     """Start the process of a script; its frames reach `owner`, first of them `ready` or `broken`.
 
     Raises `InterpreterNotFound`, and OSError if the process can't be started.

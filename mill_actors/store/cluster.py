@@ -58,12 +58,12 @@ class Cluster:
         try:
             give(new, self.account)
             self._initialise(new, password)
+            path.unlink(missing_ok=True)  # a link to data that somebody removed
             # Only a finished cluster gets its name: kill -9 leaves none half-made.
             new.rename(place)
         finally:
             shutil.rmtree(new, ignore_errors=True)
         if place != path:
-            path.unlink(missing_ok=True)
             path.symlink_to(place)
 
     def _initialise(self, folder: Path, password: str) -> None:

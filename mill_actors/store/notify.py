@@ -7,9 +7,8 @@ its own. Only a `Client` inside its caller's own transaction sends it there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import LiteralString
 
-from mill_actors.store.connection import Connection, Database
+from mill_actors.store.connection import Connection
 from mill_actors.store.queries import sql
 
 #: payload: tags with work, separated by newlines; empty: look yourself
@@ -20,13 +19,6 @@ SETTLED = "mill_settled"
 CANCEL = "mill_cancel"
 #: payload: `workspace:path` of a script that means another version now
 DEPLOY = "mill_deploy"
-
-#: LISTEN takes no parameter, so each channel has its statement.
-LISTEN: dict[str, LiteralString] = {
-    QUEUE: "listen mill_queue",
-    CANCEL: "listen mill_cancel",
-    DEPLOY: "listen mill_deploy",
-}
 
 #: Postgres refuses payloads of 8,000 bytes and more.
 MAX_PAYLOAD_BYTES = 7900
@@ -59,17 +51,3 @@ def _batches(ids: Iterable[str]) -> Iterator[str]:
             batch = []
     if batch:
         yield ",".join(batch)
-
-
-def listen(database: Database) -> Connection:
-    """Open the connection that hears what a node needs, off the pooler; raise `StoreUnavailable`."""
-    connection = database.connect(direct=True, name="mill listener")
-    for statement in LISTEN.values():
-        connection.execute(statement)
-    return connection
-
-
-def rings(connection: Connection, patience_seconds: float) -> Iterator[tuple[str, str]]:
-    """Yield (channel, payload) of what rings; end when it was quiet for that long."""
-    for ring in connection.notifies(timeout=patience_seconds):
-        yield ring.channel, ring.payload
