@@ -48,6 +48,13 @@ class Ready(Struct, frozen=True):
     started_in_seconds: float
 
 
+class Broke(Struct, frozen=True):
+    """This Runner's process could not import its script; `error` is a failed job's result."""
+
+    runner: int
+    error: bytes
+
+
 class Progress(Struct, frozen=True):
     """So many jobs left this Runner's hands; `spent_us` is their time in the process, or `NOT_RUN`."""
 
@@ -58,11 +65,15 @@ class Progress(Struct, frozen=True):
 
 
 class Returned(Struct, frozen=True):
-    """This Runner gives back jobs that it has not started; `serial` counts its `Returned`s."""
+    """This Runner gives back jobs that it has not started; `serial` counts its `Returned`s.
+
+    `ends`: its process is being killed or is dead, so nothing more shall come its way.
+    """
 
     runner: int
     jobs: Sequence[ClaimedJob]
     serial: int
+    ends: bool = False
 
 
 class Settled(Struct, frozen=True):

@@ -24,7 +24,7 @@ WARM_SECONDS = 1.0
 
 #: A script whose process did not come up is tried again after this, doubling up to the longest.
 FIRST_BACKOFF_SECONDS = 0.5
-LONGEST_BACKOFF_SECONDS = 30.0
+LONGEST_BACKOFF_SECONDS = 5.0
 
 
 class Handle:
@@ -33,12 +33,14 @@ class Handle:
     __slots__ = (
         "idle_since",
         "in_flight",
+        "is_slow",
         "number",
         "obsolete",
         "pinned",
         "ready",
         "ref",
         "retiring",
+        "returns",
         "script",
         "window",
     )
@@ -52,6 +54,10 @@ class Handle:
         self.ready = False
         self.pinned = False
         self.retiring = False
+        #: it has returned what waited behind a job that still runs
+        self.is_slow = False
+        #: the serial of its latest `Returned`
+        self.returns = 0
         #: its version was pinned and has been replaced
         self.obsolete = False
         self.idle_since = monotonic()
@@ -59,7 +65,12 @@ class Handle:
     @property
     def room(self) -> int:
         """How many more jobs it may have in hand."""
-        return 0 if self.retiring else max(0, self.window.width - self.in_flight)
+        return 0 if self.retiring else max(0, self.width - self.in_flight)
+
+    @property
+    def width(self) -> int:
+        """How many jobs it may have in hand."""
+        return 1 if self.is_slow else self.window.width
 
 
 class Queue:
@@ -83,6 +94,7 @@ class Pool:
         self._windows: dict[Version, Window] = {}
         self._by_version: dict[Version, list[Handle]] = {}
         self._failures: dict[Version, tuple[int, float]] = {}
+        self._errors: dict[Version, bytes] = {}
 
     # -- Runners -------------------------------------------------------------------
 
@@ -109,9 +121,18 @@ class Pool:
             del self._by_version[version]
         if handle.ready:
             self._failures.pop(version, None)
+            self._errors.pop(version, None)
         elif not handle.retiring:
             self.failed(version)
         return handle
+
+    def broke(self, version: Version, error: bytes) -> None:
+        """Remember why the latest process of this version did not come up."""
+        self._errors[version] = error
+
+    def import_error(self, version: Version) -> bytes | None:
+        """Return why a version cannot run, until it may be tried again."""
+        return None if self.may_start(version) else self._errors.get(version)
 
     def failed(self, version: Version) -> None:
         """Remember that a process of this version did not come up."""
@@ -226,7 +247,7 @@ class Pool:
         now = monotonic()
         # A Runner that was idle counts as a place: what comes next may be another, slower script.
         wanted = sum(
-            h.window.width if h.in_flight or now - h.idle_since < WARM_SECONDS else 1
+            h.width if h.in_flight or now - h.idle_since < WARM_SECONDS else 1
             for h in self.handles.values()
             if not h.retiring
         )

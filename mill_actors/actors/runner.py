@@ -25,6 +25,7 @@ from mill_actors.actors.messages import (
     NOT_RUN,
     Adopt,
     Adopted,
+    Broke,
     Cancel,
     Drain,
     Holding,
@@ -302,7 +303,7 @@ class Runner(Process):
         running = next(reversed(self._flying.values()), None)
         if running is not None and running.id in jobs:
             # What waited must not wait for a new process of ours.
-            self._return(left)
+            self._return(left, ends=True)
             self._sentence(Sentence("Canceled", "", is_cancel=True), running)
         elif parked:
             self._parked = left
@@ -337,6 +338,7 @@ class Runner(Process):
     def _break(self, error: bytes, now: float) -> None:
         """The import failed: so has every job that came for it, or comes before the process has ended."""
         self._import_error = error
+        send(self._puller, Broke(self._number, error))
         waiting = self._take_back()
         self._fail_all([*self._flying.values(), *waiting], error, now)
 
@@ -358,8 +360,11 @@ class Runner(Process):
         self._parked = []
         running = list(self._flying.values())
         if not self._ready:
-            sentence = self._judge.sentence or _death(exit, "while its script was imported")
-            self._fail_all([*running, *waiting], self._import_error or sentence.error(), now)
+            if self._import_error is None:
+                sentence = self._judge.sentence or _death(exit, "while its script was imported")
+                self._import_error = sentence.error()
+                send(self._puller, Broke(self._number, self._import_error))
+            self._fail_all([*running, *waiting], self._import_error, now)
         else:
             for job in running:
                 if self._condemned in {None, job.id}:
@@ -368,7 +373,7 @@ class Runner(Process):
                     # It started between the end of the one we killed the process for and the kill.
                     self._let_go([job])
             self._flying.clear()
-            self._return(waiting)
+            self._return(waiting, ends=True)
         self.exit()
 
     def _settle_dead(self, job: ClaimedJob, exit: PortExit, now: float) -> None:  # noqa: A002
@@ -384,12 +389,12 @@ class Runner(Process):
         send(self._completer, Outcomes(finished, retried, logs))
         send(self._puller, Progress(self._number, 1, duration))
 
-    def _return(self, jobs: Sequence[ClaimedJob]) -> None:
+    def _return(self, jobs: Sequence[ClaimedJob], *, ends: bool = False) -> None:
         if not jobs:
             return
         self._returns += 1
         self._returned.update((job.id, self._returns) for job in jobs)
-        if not send(self._puller, Returned(self._number, jobs, self._returns)):
+        if not send(self._puller, Returned(self._number, jobs, self._returns, ends)):
             self._give_back(jobs)
 
     def _holding(self, returns: int) -> frozenset[str]:

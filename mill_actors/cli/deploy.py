@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @with_settings(*DATABASE)
 def deploy(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="Script files, or folders of them.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Script files, or folders of them.")],
     settings: Settings,
     *,
     path: Annotated[

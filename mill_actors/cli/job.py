@@ -106,7 +106,7 @@ def logs(
 @job.command("cancel")
 @with_settings(*DATABASE)
 def cancel(
-    ids: Annotated[list[str], typer.Argument(metavar="ID…", help="The jobs' ids.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="The jobs' ids.")],
     settings: Settings,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept with the job.")] = None,
     force: Annotated[

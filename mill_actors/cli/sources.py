@@ -74,7 +74,8 @@ def make_scripts(
         except InvalidArgs as error:
             faults.append(f"{source.file}: {error.why}")
     if faults:
-        raise ConfigError(faults)
+        # A fault of a flag is found with every file.
+        raise ConfigError(list(dict.fromkeys(faults)))
     return scripts, notes
 
 

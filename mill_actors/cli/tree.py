@@ -32,7 +32,8 @@ def tree(
     """Show the live supervision trees.
 
     Every node that runs from this folder is asked for its tree. One line an actor: its state, how
-    often it was restarted, the messages in its inbox, the jobs in its hands, and what it shows of itself. Exit code 1 if no node runs here.
+    often it was restarted, the messages in its inbox, the jobs in its hands, and what it shows of
+    itself. Exit code 1 if no node runs here.
 
     \b
     Example:

@@ -80,9 +80,7 @@ def verify(dsn: str, known: Sequence[Migration] | None = None) -> list[Migration
         return _missing(known, _status(connection, known))
 
 
-def migrate(
-    dsn: str, *, dry_run: bool = False, known: Sequence[Migration] | None = None
-) -> list[Migration]:
+def migrate(dsn: str, *, dry_run: bool = False, known: Sequence[Migration] | None = None) -> list[Migration]:
     """Apply what is missing, and return what this call applied.
 
     With `dry_run` nothing is written and all that is missing is returned.

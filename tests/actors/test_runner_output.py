@@ -129,7 +129,8 @@ def test_what_is_beyond_the_limit_is_left_out(stage: Stager) -> None:
     }
 
 
-def test_a_job_that_prints_for_ever_fills_no_memory(stage: Stager) -> None:
+@pytest.mark.parametrize("last", ["", "y"])
+def test_a_job_that_prints_for_ever_fills_no_memory(stage: Stager, last: str) -> None:
     on = stage(max_log_bytes_per_job=10)
     loud, quiet = make_jobs(2)
     on.run([loud])
@@ -138,7 +139,7 @@ def test_a_job_that_prints_for_ever_fills_no_memory(stage: Stager) -> None:
         on.process.print("x" * 1000)
         on.tick()
         assert on.process.capture.size() == 0
-    on.process.print("y")
+    on.process.print(last)
     on.process.say(on.process.done(loud))
     on.run([quiet])
     on.process.take_permits()
