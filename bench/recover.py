@@ -1,11 +1,12 @@
 """recover: a node dies in the middle of its work, and another one comes back from the dead.
 
 Two nodes run no-ops until both want hundreds of jobs in hand; then jobs arrive that block at a gate
-(a file). Nothing can end now, so what a node holds, it holds. The moment one of them has 500 and more,
-it is killed with kill -9; its language processes go with it or not, as the engine has it
-(`orphaned_processes` are those that still run when the jobs are rescued). `jobs_in_hand` is what the database says it held after its death, `seconds_to_requeue` the time from
-the kill until no row names it as its holder. The gate opens, the rest is done by the survivor, and
-history is compared with what was submitted: `lost` and `done_twice`.
+(a file). Nothing can end now, so what a node holds, it holds. The moment one of them holds 500 and one
+of its processes is at the gate, it is killed with kill -9; its language processes go with it or not, as
+the engine has it (`orphaned_processes` are those that still run when the jobs are rescued).
+`jobs_in_hand` is what the database says it held after its death, `seconds_to_requeue` the time from the
+kill until no row names it as its holder. The gate opens, the survivor does the rest, and history is
+compared with what was submitted: `lost` and `done_twice`.
 
 The moment matters: jobs that wait behind one that blocks are taken back after 0.1 s and, where no
 other process can take them, given back to the queue after 0.5 s.
@@ -104,7 +105,7 @@ class _Recovery:
         gate = self._gates / "kill"
         self._run_fast()
         last = self._submit(jobs, gate)
-        victim = self._await_grip(self._nodes)
+        victim = self._await_grip(self._nodes, gate)
         node = self._nodes.pop(victim)
         began = time.monotonic()
         node.kill_alone()
@@ -129,15 +130,14 @@ class _Recovery:
         paused = self._start("third")
         self._run_fast()
         last = self._submit(jobs, gate)
-        self._await_grip({"third": paused})
-        paused.languages()
+        self._await_grip({"third": paused}, gate)
         paused.suspend()
         held = self._held_by(paused)
         self._wait(lambda: self._held_by(paused) == 0, "the paused node's jobs are not taken back")
         gate.touch()
-        self._wait(lambda: self._ledgers(paused, gate) > 0, "the paused node's processes answer nothing")
+        self._wait(lambda: self._answered(paused, gate) > 0, "the paused node's processes answer nothing")
         until_empty(self._link, last, jobs * 10)
-        answered = self._ledgers(paused, gate)
+        answered = self._answered(paused, gate)
         paused.resume()
         self._wait(lambda: self._is_reborn(paused), "the node that was declared dead does not start over")
         stale = sum(int(found) for found in _STALE.findall(paused.log.read_text(errors="replace")))
@@ -193,8 +193,8 @@ class _Recovery:
         )
         raise AssertionError(message)
 
-    def _await_grip(self, nodes: dict[str, NodeProcess]) -> str:
-        """Return the name of the first node that holds hundreds of jobs."""
+    def _await_grip(self, nodes: dict[str, NodeProcess], gate: Path) -> str:
+        """Return the name of the first node that holds hundreds of jobs, and runs one at the gate."""
         names = {node.id: name for name, node in nodes.items()}
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
@@ -202,8 +202,9 @@ class _Recovery:
                 "select node::text, count(*) from mill.queue where running group by node"
             ).fetchall()
             for node, held in rows:
-                if node in names and held >= LEAST_IN_HAND:
-                    return names[node]
+                name = names.get(node)
+                if name is not None and held >= LEAST_IN_HAND and self._ledgers(nodes[name], gate):
+                    return name
             assert time.monotonic() < deadline, f"no node ever holds {LEAST_IN_HAND} jobs: {rows}"
             time.sleep(0.002)
 
@@ -212,10 +213,15 @@ class _Recovery:
             self._link.scalar("select count(*) from mill.queue where running and node = %s", [node.id])
         )
 
-    def _ledgers(self, node: NodeProcess, gate: Path) -> int:
-        """Return how many jobs the processes of a node have ended, by their own account."""
+    def _ledgers(self, node: NodeProcess, gate: Path) -> list[Path]:
+        """Return the files that a node's processes have left at a gate."""
+        node.languages()
         files = [Path(f"{gate}.{process.pid}") for process in node.known_languages()]
-        return sum(len(file.read_text().splitlines()) for file in files if file.exists())
+        return [file for file in files if file.exists()]
+
+    def _answered(self, node: NodeProcess, gate: Path) -> int:
+        """Return how many jobs a node's processes have ended, by their own account."""
+        return sum(len(file.read_text().splitlines()) for file in self._ledgers(node, gate))
 
     def _is_reborn(self, node: NodeProcess) -> bool:
         node.check()

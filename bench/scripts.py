@@ -19,8 +19,8 @@ export function main(number: number, customer: string, note: string) {
 }
 """
 
-#: A job without a gate is a no-op. One with a gate waits until that file is there, and then writes
-#: its number into a file of its process, beside the gate: who ran it, and how often.
+#: A job without a gate is a no-op. One with a gate leaves a file of its process beside it, waits until
+#: the gate is there, and adds its number to the file: who waits, and who has run what.
 GATED = """\
 import os
 import time
@@ -28,9 +28,9 @@ import time
 
 def main(number, gate=None):
     if gate is not None:
-        while not os.path.exists(gate):
-            time.sleep(0.005)
         with open(f"{gate}.{os.getpid()}", "a") as ledger:
+            while not os.path.exists(gate):
+                time.sleep(0.005)
             ledger.write(f"{number}\\n")
     return {"number": number}
 """

@@ -135,6 +135,7 @@ class Adopted(Struct, frozen=True):
     script: Script
     jobs: frozenset[str]
     ready: bool
+    draining: bool
 
 
 class Tick(Struct, frozen=True):

@@ -122,7 +122,7 @@ class Runner(Process):
                 # What is on its way to the old one arrives nowhere.
                 self._returned.clear()
                 self._returns = 0
-                return Adopted(self._number, self._script, self._holding(0), self._ready)
+                return Adopted(self._number, self._script, self._holding(0), self._ready, self._draining)
             case _:
                 assert_never(message)
         return None

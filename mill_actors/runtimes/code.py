@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import py_compile
 import re
 import shutil
 import tempfile
@@ -50,7 +51,7 @@ class CodeCache:
 
         A job's user may not be able to read where mill itself is installed.
         """
-        files = sorted(file for file in BOOTSTRAP.rglob("*") if file.suffix in _SUFFIXES)
+        files = sorted(file for file in BOOTSTRAP.glob("*/*") if file.suffix in _SUFFIXES)
         digest = hashlib.sha256()
         for file in files:
             digest.update(f"{file.relative_to(BOOTSTRAP)}\0{file.stat().st_size}\0".encode())
@@ -61,6 +62,8 @@ class CodeCache:
             if not copy.exists():
                 _make_readable(copy.parent)
                 _write(copy, file.read_bytes())
+                if copy.suffix == ".py":
+                    _compile(copy)
         return target
 
     def scratch(self, owner: tuple[int, int] | None = None) -> Path:
@@ -90,6 +93,13 @@ def _make_readable(folder: Path) -> None:
     _make_readable(folder.parent)
     folder.mkdir(exist_ok=True)
     folder.chmod(0o755)  # whatever the umask is
+
+
+def _compile(file: Path) -> None:
+    """Compile for our own Python, since a job's user can't: 10 ms less for each start."""
+    _make_readable(file.parent / "__pycache__")
+    compiled = py_compile.compile(str(file), doraise=True)
+    Path(str(compiled)).chmod(0o644)
 
 
 def _write(file: Path, content: bytes) -> None:

@@ -1,7 +1,5 @@
 """How arguments reach a Python `main`."""
 
-
-
 from __future__ import annotations
 
 from typing import Any
