@@ -20,7 +20,7 @@ from bench.cpu import Meter, Spent, per_job
 from bench.load import settle_down, until_empty, verify_noops, warm_up
 from bench.node_process import NodeProcess
 from bench.report import Run, console
-from bench.sampling import Sampler
+from bench.sampling import Sampler, Waits
 from bench.scripts import LANGUAGES, noop, submit_noops
 from bench.server import Link, Server, work_folder
 from mill_actors.store.client import Client
@@ -97,7 +97,7 @@ def drain(
             with console.status(f"{language}: queueing {jobs:,} jobs"):
                 ids = submit_noops(client, script, jobs, first=warm)
                 settle_down(link)
-            sampler = Sampler(node.pid, language) if profile else None
+            samplers = [Sampler(node.pid, language), Waits(dsn)] if profile else []
             meter = Meter(server, link, node)
             meter.start()
             mark = Mark(link)
@@ -107,7 +107,7 @@ def drain(
                 ended = until_empty(link, ids[-1], jobs, node.check)
             wal_bytes, commits = mark.since()
             cpu = meter.stop()
-            if sampler is not None:
+            for sampler in samplers:
                 sampler.show()
             after = {process.pid for process in node.languages()}
             assert processes, "there was no warm process to measure"

@@ -1,4 +1,4 @@
-"""`--profile`: samples a node with py-spy, if that is installed, and says where it was."""
+"""`--profile`: what everybody waits for, and, where py-spy is installed, who has the node's GIL."""
 
 from __future__ import annotations
 
@@ -8,14 +8,54 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 from bench.report import console
-from bench.server import ROOT
+from bench.server import ROOT, Link
 
 RATE = 200
 LINES = 30
+WAIT_SECONDS = 0.005
+LEAST_SHARE = 0.01
+
+
+class Waits:
+    """Samples what the engine's backends wait for, from its making until `show`."""
+
+    def __init__(self, dsn: str) -> None:
+        self._link = Link(dsn, "bench waits")
+        self._seen: collections.Counter[tuple[str, str]] = collections.Counter()
+        self._rounds = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+
+    def show(self) -> None:
+        """Print which share of the time each backend was in which state."""
+        self._over.set()
+        self._thread.join()
+        self._link.close()
+        console.print(f"[bold]backends[/] ({self._rounds} samples)")
+        for (name, state), count in sorted(self._seen.items(), key=lambda item: (item[0][0], -item[1])):
+            share = count / self._rounds
+            if share >= LEAST_SHARE:
+                console.print(f"  {share:6.1%}  {name}: {state}", highlight=False)
+
+    def _sample(self) -> None:
+        while not self._over.wait(WAIT_SECONDS):
+            rows = self._link.execute(
+                """
+                select application_name,
+                  case state when 'active' then 'active, ' || coalesce(wait_event, 'on a core or waiting for one')
+                  else state end
+                from pg_stat_activity
+                where datname = current_database() and application_name like 'mill %%'
+                """
+            ).fetchall()
+            self._rounds += 1
+            self._seen.update((name, state) for name, state in rows)
 
 
 class Sampler:

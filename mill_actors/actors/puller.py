@@ -21,8 +21,10 @@ from pykka import ActorDeadError, Timeout
 from mill_actors.actors.attempt import Judge
 from mill_actors.actors.context import NodeContext
 from mill_actors.actors.messages import (
+    NOT_RUN,
     Adopt,
     Adopted,
+    Broke,
     Cancel,
     CancelRequested,
     Deployed,
@@ -53,11 +55,13 @@ from mill_actors.jobs.script import Script
 from mill_actors.store import claims, scripts
 from mill_actors.store.connection import Connection, Session
 from mill_actors.store.nodes import serve_tags
+from mill_actors.store.settlement import Retrial
 from supervisors import (
     TEMPORARY,
     ChildSpec,
     Crashed,
     Down,
+    NameNotFound,
     Process,
     ProcessRef,
     Reason,
@@ -66,6 +70,7 @@ from supervisors import (
     send,
     send_after,
     start_child,
+    whereis,
     which_children,
 )
 
@@ -81,6 +86,10 @@ RELEASE_SECONDS = 0.5
 SWEEP_SECONDS = 0.1
 RECONCILE_SECONDS = 30.0
 ASK_SECONDS = 10.0
+#: A pinned process that does not come up is looked after this often.
+PIN_SECONDS = 1.0
+#: Claims between two looks into the inbox.
+CLAIMS_IN_A_ROW = 8
 #: Due times are looked up no more often than this.
 DUE_SECONDS = 0.2
 
@@ -107,6 +116,7 @@ class Puller(Process):
         self._unsettled = 0
         self._unsettled_bytes = 0
         self._sweeping = False
+        self._pinning_later = False
         self._adopt()
         self.actor_ref.tell(Reconcile())
         self._poll_later()
@@ -121,6 +131,7 @@ class Puller(Process):
             | Wake
             | Returned
             | Ready
+            | Broke
             | Poll
             | Due
             | CancelRequested
@@ -139,14 +150,20 @@ class Puller(Process):
             case Wake(tags):
                 if tags is None or not tags.isdisjoint(self._tags):
                     self._dry = False
-            case Returned(number, jobs):
+            case Returned(number, jobs, serial, ends):
                 handle = self._pool.handles.get(number)
                 if handle is not None:
                     handle.in_flight = max(0, handle.in_flight - len(jobs))
+                    handle.returns = serial
+                    handle.is_slow = True
+                    handle.retiring |= ends
                 self._pool.hold(jobs, front=True)
             case Ready(number):
                 if (ready := self._pool.handles.get(number)) is not None:
                     ready.ready = True
+            case Broke(number, error):
+                if (broken := self._pool.handles.get(number)) is not None:
+                    self._pool.broke((broken.script.workspace, broken.script.hash), error)
             case Poll():
                 self._dry = False
                 self._pinning = True
@@ -157,6 +174,7 @@ class Puller(Process):
                 self._cancel(jobs)
             case Deployed():
                 self._pinning = True
+                self._pinning_later = False
             case Reconcile():
                 self._release_missing()
                 send_after(RECONCILE_SECONDS, self.actor_ref, Reconcile())
@@ -174,11 +192,15 @@ class Puller(Process):
             self._pin()
         self._dispatch()
         self._retire_obsolete()
-        while not self._dry and not self.stop_requested.is_set():
+        for _ in range(CLAIMS_IN_A_ROW):
+            if self._dry or self.stop_requested.is_set() or self._context.fenced.is_set():
+                break
             demand = self._demand()
             if demand <= 0 or not self._claim(demand):
                 break
             self._dispatch()
+        else:
+            self.actor_ref.tell(Due())
         if self._pool.waiting:
             self._sweep_later()
         self._show()
@@ -188,7 +210,8 @@ class Puller(Process):
         for version in list(self._pool.waiting):
             jobs = self._pool.take(version, 1 << 30)
             send(self._completer, Release(jobs))
-        if not isinstance(reason, Crashed):
+        # Without a Completer what the jobs answer is lost: they have to run again anyway.
+        if not isinstance(reason, Crashed) and whereis(self._completer) is not None:
             self._drain()
         self._session.close()
 
@@ -281,6 +304,7 @@ class Puller(Process):
         """Start a Runner for jobs that found none with room, if there is a place for it."""
         pool = self._pool
         if not pool.may_start(version):
+            self._fail_broken(version)
             return
         runners = [h for h in pool.runners_of(version) if not h.retiring]
         if any(not h.ready for h in runners):
@@ -319,10 +343,15 @@ class Puller(Process):
         version = (script.workspace, script.hash)
         try:
             ref = start_child(self._runners, spec)
+        except (NameNotFound, ActorDeadError, Timeout):
+            # The Runners' supervisor has crashed, and we are stopped with it: not the jobs' fault.
+            logger.warning("no Runner for %s: their supervisor is away", script.path)
+            return None
         except Exception as error:
             logger.exception("no process for %s", script.path)
             self._pool.failed(version)
-            self._fail_waiting(version, "StartFailed", f"the process could not be started: {error}")
+            self._pool.broke(version, error_result("StartFailed", f"the process could not be started: {error}"))
+            self._fail_broken(version)
             return None
         if ref is None:
             return None
@@ -351,6 +380,24 @@ class Puller(Process):
         jobs = self._pool.take(version, 1 << 30)
         send(self._completer, Outcomes([Outcome(job, Verdict.FAILURE, result, 0, now) for job in jobs]))
 
+    def _fail_broken(self, version: Version) -> None:
+        """Fail what waits for a script that could not be imported a moment ago, with that error.
+
+        It is tried again after a pause. To let the jobs wait for that would keep others from their
+        place in our hands.
+        """
+        error = self._pool.import_error(version)
+        script = self._scripts.get(version)
+        if error is None or script is None or version not in self._pool.waiting:
+            return
+        judge = Judge(script, self._limits)
+        finished: list[Outcome] = []
+        retried: list[Retrial] = []
+        now = monotonic()
+        for job in self._pool.take(version, 1 << 30):
+            judge.fail(job, error, 0, now, finished, retried)
+        send(self._completer, Outcomes(finished, retried))
+
     # -- Runners -------------------------------------------------------------------
 
     def _progress(self, told: Progress) -> None:
@@ -359,7 +406,9 @@ class Puller(Process):
         if handle is None:
             return
         handle.in_flight = max(0, handle.in_flight - told.jobs)
-        handle.window.observe(told.jobs, told.spent_us)
+        if told.spent_us != NOT_RUN:
+            handle.window.observe(told.jobs, told.spent_us)
+            handle.is_slow = False
         if handle.in_flight == 0:
             handle.idle_since = monotonic()
 
@@ -415,9 +464,9 @@ class Puller(Process):
                 started = self._start(script)
                 if started is not None:
                     started.pinned = True
-            else:
-                self._pinning = True
-                self._sweep_later()
+            elif not self._pinning_later:
+                self._pinning_later = True
+                send_after(PIN_SECONDS, self.actor_ref, Deployed(script.path))
         self._serve([*self._limits.tags, *sorted({s.tag for s in mine} - set(self._limits.tags))])
 
     def _serve(self, tags: list[str]) -> None:
@@ -481,6 +530,8 @@ class Puller(Process):
                 handle = self._pool.add(told.runner, child.ref, told.script)
                 handle.in_flight = len(told.jobs)
                 handle.ready = told.ready
+                handle.retiring = told.draining
+                self._scripts[told.script.workspace, told.script.hash] = told.script
                 self._numbers = max(self._numbers, told.runner)
                 self._unsettled += len(told.jobs)
                 self.monitor(child.ref)
@@ -490,14 +541,15 @@ class Puller(Process):
 
         The order makes it safe: (1) ask the database, (2) the Runners, (3) the Completer. A job moves
         Runner → Completer → database, so one that is found in neither 2 nor 3 was settled after 1, and
-        its fence is gone. One that a Runner has sent back to us is named by that Runner for a while;
-        one that we have sent is in front of our question in its inbox.
+        its fence is gone. One that a Runner has sent back to us is named by that Runner until it has
+        arrived; one that we have sent is in front of our question in its inbox.
         """
         try:
             held = self._session.run(lambda c: claims.held_jobs(c, self._holder))
             here = {job.id for queue in self._pool.waiting.values() for job in queue.jobs}
             for handle in self._pool.handles.values():
-                here |= handle.ref.ask(Holding(), timeout=ASK_SECONDS)  # type: ignore[arg-type]  # its reply
+                asked = Holding(handle.returns)
+                here |= handle.ref.ask(asked, timeout=ASK_SECONDS)  # type: ignore[arg-type]  # its reply
             here |= ask(self._completer, Holding(), timeout=ASK_SECONDS)
             missing = [(job, claim) for job, claim in held.items() if job not in here]
             if not missing:

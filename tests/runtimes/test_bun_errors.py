@@ -85,3 +85,25 @@ def test_an_import_may_print_and_its_output_is_no_jobs(start: Start) -> None:
     warm.send()
     assert warm.ready().out == len("importing")
     assert warm.log(warm.answer()) == "job\n"
+
+
+def test_an_error_made_to_annoy(bun: Start) -> None:
+    warm = bun(
+        """
+        import vm from "node:vm";
+        export function main(how: string) {
+            if (how === "getter") throw Object.defineProperty(new Error(), "message", { get() { throw 1; } });
+            if (how === "realm") vm.runInNewContext("throw new TypeError('elsewhere')");
+            if (how === "circular") throw Object.assign(new Error("c"), { self: globalThis, ok: 1 });
+            if (how === "null") throw Object.create(null);
+            JSON.stringify = JSON.parse = () => { throw new Error("replaced"); };
+            return { fine: true };
+        }
+        """
+    )
+    assert warm.error({"how": "getter"})["message"] == "an error that can't be shown: number"
+    error = warm.error({"how": "realm"})
+    assert (error["name"], error["message"]) == ("TypeError", "elsewhere")
+    assert warm.error({"how": "circular"})["extra"] == {"ok": 1}
+    assert warm.error({"how": "null"})["message"] == "{}"
+    assert [warm.result({"how": ""}) for _ in range(2)] == [{"fine": True}] * 2

@@ -295,3 +295,41 @@ def test_the_environment_does_not_grow(python: Start) -> None:
                 token, last = result_of(warm.answer())
     assert token == "19999"
     assert last - before < 16 * 1024
+
+
+def test_what_keeps_a_standard_stream_can_use_it_in_the_next_job(python: Start) -> None:
+    warm = python(
+        """
+        import io, logging, sys
+        logging.basicConfig(format="%(message)s", level="INFO", stream=sys.stdout)
+        def main(how):
+            logging.info("logged")
+            if how == "close": sys.stdout.close()
+            if how == "wrap": io.TextIOWrapper(sys.stdout.buffer, "latin-1").write("wrapped")
+            if how == "detach": io.TextIOWrapper(sys.stdout.detach(), "latin-1").write("detached")
+            if how == "with":
+                with sys.stdout: print("with")
+        """
+    )
+    printed = [warm.printed({"how": how}) for how in ("close", "wrap", "detach", "with", "")]
+    assert printed == ["logged\n", "logged\nwrapped", "logged\ndetached", "logged\nwith\n", "logged\n"]
+
+
+def test_contexts_do_not_make_the_environment_grow(python: Start) -> None:
+    warm = python(
+        """
+        import os, resource, subprocess
+        def main(shown=False):
+            text = subprocess.check_output(["sh", "-c", "echo $WM_FLOW_JOB_ID"], text=True) if shown else ""
+            return [text[-6:], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]
+        """
+    )
+    _, before = warm.result({"shown": True})
+    for number in range(10_000):
+        warm.context(WM_FLOW_JOB_ID=f"{'x' * 4000}{number:05}")
+        warm.send({"shown": number == 9_999})
+        if number % 100 == 99:
+            replies = [warm.answer() for _ in range(100)]
+    text, last = result_of(replies[-1])
+    assert text == "09999\n"
+    assert last - before < 16 * 1024

@@ -1,6 +1,9 @@
 // What a failed job answers: name, message and stack of an error, for its author. The stack
 // has the lines of the user's file; frames of this program and of Bun above them are left out.
 
+// Our own names: a script may replace those of JSON.
+const { parse, stringify } = JSON;
+
 const LIMIT = 64 * 1024;
 const OURS = import.meta.dir;
 const OUTSIDE = new RegExp(`\\((?:node:|native)|^ +at (?:native|node:)|${RegExp.escape(OURS)}`);
@@ -35,7 +38,7 @@ export function stackOf(error: Error): string {
   // From the outside in: what called main is this program's affair, and Bun's.
   while (/^ +at /.test(lines.at(-1) ?? "") && OUTSIDE.test(lines.at(-1) as string)) lines.pop();
   let text = lines.filter((line) => !line.includes(OURS)).join("\n");
-  if (error.cause instanceof Error) text += `\ncaused by ${stackOf(error.cause)}`;
+  if (isError(error.cause)) text += `\ncaused by ${stackOf(error.cause)}`;
   return text;
 }
 
@@ -46,18 +49,18 @@ function attributes(error: Error): Record<string, unknown> | undefined {
     if (own.includes(key)) continue;
     try {
       const value = (error as unknown as Record<string, unknown>)[key];
-      extra[key] = JSON.parse(JSON.stringify(value) ?? "null");
+      extra[key] = parse(stringify(value) ?? "null");
     } catch {
       continue;
     }
   }
   if (Object.keys(extra).length === 0) return undefined;
-  return JSON.stringify(extra).length <= LIMIT ? extra : undefined;
+  return stringify(extra).length <= LIMIT ? extra : undefined;
 }
 
 function text(value: unknown): string {
   try {
-    return typeof value === "string" ? value : (JSON.stringify(value) ?? String(value));
+    return typeof value === "string" ? value : (stringify(value) ?? String(value));
   } catch {
     return Object.prototype.toString.call(value);
   }
@@ -65,17 +68,28 @@ function text(value: unknown): string {
 
 /** The error as JSON: name, message, stack and, if it has some, extra attributes. */
 export function describe(error: unknown): string {
+  try {
+    return stringify(parts(error));
+  } catch (worse) {
+    // Getters and toString of an error are user code too.
+    return stringify({ name: "Error", message: `an error that can't be shown: ${typeof worse}`, stack: "" });
+  }
+}
+
+function parts(error: unknown): Record<string, unknown> {
   if (error instanceof Failure) {
     const { name, message, extra } = error;
-    return JSON.stringify({ name, message, stack: "", extra });
+    return { name, message, stack: "", extra };
   }
-  if (!(error instanceof Error)) {
-    return JSON.stringify({ name: "Error", message: cut(text(error)), stack: "" });
-  }
-  return JSON.stringify({
+  if (!isError(error)) return { name: "Error", message: cut(text(error)), stack: "" };
+  return {
     name: String(error.name),
     message: cut(String(error.message)),
     stack: cut(stackOf(error)),
     extra: attributes(error),
-  });
+  };
 }
+
+/** Also an error of another realm, such as one from node:vm. */
+export const isError = (value: unknown): value is Error =>
+  value instanceof Error || Object.prototype.toString.call(value) === "[object Error]";

@@ -25,6 +25,11 @@ interface Init {
 
 type Run = [kind: string, number: number, id: string, claim: string, given: Arguments, token: string];
 
+// Our own names: a script may replace the global ones.
+const { parse } = JSON;
+const { nanoseconds } = Bun;
+const turn = setImmediate;
+
 const TURN_NS = 200_000;
 const HEAD = /^\["run",(\d+),"([^"]*)","([^"]*)",/;
 
@@ -129,17 +134,17 @@ class Process {
   }
 
   async serve(): Promise<void> {
-    let turned = Bun.nanoseconds();
+    let turned = nanoseconds();
     for (;;) {
-      if (Bun.nanoseconds() - turned > TURN_NS) {
-        await new Promise<void>((resolve) => setImmediate(resolve));
-        turned = Bun.nanoseconds();
+      if (nanoseconds() - turned > TURN_NS) {
+        await new Promise<void>((resolve) => turn(resolve));
+        turned = nanoseconds();
       }
       const line = next < waiting.length && !hasEnded ? waiting[next++] : await take();
       if (line === undefined) return;
       if (line.startsWith('["run",')) await this.#run(line);
       else if (line.startsWith('["context",')) {
-        this.#world.context((JSON.parse(line) as [string, Record<string, string>])[1]);
+        this.#world.context((parse(line) as [string, Record<string, string>])[1]);
       } else throw new Error(`not a frame: ${line.slice(0, 200)}`);
     }
   }
@@ -147,7 +152,7 @@ class Process {
   async #run(line: string): Promise<void> {
     let frame: Run;
     try {
-      frame = JSON.parse(line) as Run;
+      frame = parse(line) as Run;
     } catch (error) {
       this.#refuse(line, error);
       return;
@@ -155,7 +160,7 @@ class Process {
     const [, number, id, claimed, given, token] = frame;
     if (!isPermitted(number)) return;
     this.#world.identify(id, token);
-    const started = Bun.nanoseconds();
+    const started = nanoseconds();
     let kind = "done";
     let answer: string;
     const job = new Job();
@@ -166,7 +171,7 @@ class Process {
       answer = describe(job.exited ?? error);
     }
     job.isOver = true;
-    const duration = Math.trunc((Bun.nanoseconds() - started) / 1000);
+    const duration = Math.trunc((nanoseconds() - started) / 1000);
     this.#world.restore();
     write(`["${kind}","${id}","${claimed}",${size()},${duration},${answer}]\n`);
   }
@@ -207,7 +212,7 @@ const reading = receive();
 const line = await take();
 const self = new Process();
 if (line === undefined) self.leave(0);
-const [kind, init] = JSON.parse(line) as [string, Init];
+const [kind, init] = parse(line) as [string, Init];
 if (kind !== "init") throw new Error(`the first frame is ${kind}, not init`);
 if (!(await self.start(init))) self.leave(1);
 try {

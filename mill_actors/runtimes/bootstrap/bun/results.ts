@@ -5,6 +5,8 @@
 
 import { Failure } from "./failures.ts";
 
+const { stringify } = JSON; // a script may replace it
+
 const DEPTH = 250;
 const BOXES: Function[] = [Number, String, Boolean, BigInt];
 
@@ -85,7 +87,7 @@ export function encode(value: unknown, limit: number): string {
   if (typeof value === "function" || typeof value === "symbol") {
     throw invalid(`the result is a ${typeof value}, which JSON cannot express`);
   }
-  const text = JSON.stringify(isPlain(value, 0) ? value : plain(value, "result", new Set())) ?? "null";
+  const text = stringify(isPlain(value, 0) ? value : plain(value, "result", new Set())) ?? "null";
   // A UTF-16 unit takes at most 3 bytes, so most results need not be measured.
   const size = text.length * 3 <= limit ? 0 : Buffer.byteLength(text);
   if (size > limit) {

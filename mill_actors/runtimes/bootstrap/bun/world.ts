@@ -6,7 +6,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { writeSync } from "node:fs";
 import { mend } from "./descriptors.ts";
-import { ProcessExit, stackOf } from "./failures.ts";
+import { ProcessExit, isError, stackOf } from "./failures.ts";
 
 type Variables = Record<string, string | undefined>;
 type Listener = (...values: unknown[]) => void;
@@ -37,7 +37,7 @@ function writeNow(descriptor: number) {
 }
 
 function report(kind: string, error: unknown): void {
-  const what = error instanceof Error ? stackOf(error) : String(error);
+  const what = isError(error) ? stackOf(error) : String(error);
   writeSync(2, `${kind} outside of what main awaits: ${what}\n`);
 }
 

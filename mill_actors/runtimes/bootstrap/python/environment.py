@@ -1,8 +1,8 @@
 """The environment variables of a process, as jobs see them: in `os.environ` and in C.
 
-Two of them differ from job to job. `os.putenv` would be the way, but glibc keeps every string
-it was ever given by setenv: 250 bytes a job, for good. So each of the two is a buffer of ours,
-handed to C's putenv once and overwritten in place.
+Some differ from job to job. `os.putenv` would be the way, but glibc keeps every string it was
+ever given by setenv: 250 bytes a job, for good. So each of these is a buffer of ours, handed to
+C's putenv once and overwritten in place.
 """
 
 from __future__ import annotations
@@ -15,35 +15,46 @@ from typing import Any
 
 _JOB = b"WM_JOB_ID"
 _TOKEN = b"WM_TOKEN"
-_ROOM = 4096
+_ROOM = 1024
+
+_putenv = ctypes.CDLL(None).putenv
 
 
 class _Variable:
     """One variable of C's environment, in memory of ours."""
 
     def __init__(self, name: bytes) -> None:
-        self._putenv = ctypes.CDLL(None, use_errno=True).putenv
-        self._prefix = name + b"="
-        self._grow(_ROOM)
-
-    def _grow(self, room: int) -> None:
-        # C may still read the buffer before this one: it is never freed.
-        self._room = room
-        self._buffer = ctypes.create_string_buffer(self._prefix, len(self._prefix) + room)
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._buffer))
-        self._view = memoryview(self._buffer).cast("B")[len(self._prefix) :]
-        self.install()
-
-    def install(self) -> None:
-        """Put the buffer back into the environment, from which a job may have taken it."""
-        self._putenv(self._buffer)
+        self._name = name
+        self._room = 0
+        self._is_installed = False
 
     def set(self, value: bytes) -> None:
-        """Change the value."""
+        """Change the value, and put the variable into the environment if it is not there."""
         end = len(value) + 1
         if end > self._room:
             self._grow(2 * end)
         self._view[:end] = value + b"\0"
+        if not self._is_installed:
+            self.install()
+
+    def unset(self) -> None:
+        """Take the variable out of the environment."""
+        os.unsetenv(self._name)
+        self._is_installed = False
+
+    def install(self) -> None:
+        """Put the buffer back into the environment, from which a job may have taken it."""
+        _putenv(self._buffer)
+        self._is_installed = True
+
+    def _grow(self, room: int) -> None:
+        prefix = self._name + b"="
+        self._room = max(room, _ROOM)
+        self._buffer = ctypes.create_string_buffer(prefix, len(prefix) + self._room)
+        # C may go on reading this buffer after a larger one took its place: it is never freed.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._buffer))
+        self._view = memoryview(self._buffer).cast("B")[len(prefix) :]
+        self._is_installed = False
 
 
 class Environment:
@@ -52,21 +63,24 @@ class Environment:
     def __init__(self) -> None:
         self._environ = os.environ
         # Any: the bytes below os.environ, which its typed surface hides.
-        self._data: dict[bytes, bytes] = self._mapping()._data
+        environ: Any = self._environ
+        self._data: dict[bytes, bytes] = environ._data
         self._base = dict(self._data)
         self._wanted = dict(self._data)
-        self._job = _Variable(_JOB)
-        self._token = _Variable(_TOKEN)
-
-    def _mapping(self) -> Any:
-        return self._environ
+        self._context: dict[bytes, bytes] = {}
+        self._variables = {name: _Variable(name) for name in (_JOB, _TOKEN)}
+        self._set_job = self._variables[_JOB].set
+        self._set_token = self._variables[_TOKEN].set
 
     def context(self, variables: Mapping[str, str]) -> None:
         """Replace the variables of the previous context by these."""
-        wanted = dict(self._base)
-        wanted.update((name.encode(), value.encode()) for name, value in variables.items())
-        self._wanted = wanted
-        self._put_back()
+        context = {name.encode(): value.encode() for name, value in variables.items()}
+        for name in self._context.keys() - context.keys():
+            self._assign(name, self._base.get(name))
+        for name, value in context.items():
+            if self._wanted.get(name) != value:
+                self._assign(name, value)
+        self._context = context
 
     def identify(self, job_id: str, token: str) -> None:
         """Set the two variables that differ from job to job."""
@@ -74,26 +88,35 @@ class Environment:
         data, wanted = self._data, self._wanted
         data[_JOB] = wanted[_JOB] = job
         data[_TOKEN] = wanted[_TOKEN] = secret
-        self._job.set(job)
-        self._token.set(secret)
+        self._set_job(job)
+        self._set_token(secret)
 
     def restore(self) -> None:
         """Put back what the job changed, `os.environ` itself included."""
         if self._data != self._wanted or os.environ is not self._environ:
             self._put_back()
 
+    def _assign(self, name: bytes, value: bytes | None) -> None:
+        variable = self._variables.setdefault(name, _Variable(name))
+        if value is None:
+            del self._data[name], self._wanted[name]
+            variable.unset()
+        else:
+            self._data[name] = self._wanted[name] = value
+            variable.set(value)
+
     def _put_back(self) -> None:
         os.environ = self._environ  # noqa: B003 - this is the real one
         data, wanted = self._data, self._wanted
         has_other_zone = data.get(b"TZ") != wanted.get(b"TZ")
-        for name in [name for name in data if name not in wanted]:
+        for name in data.keys() - wanted.keys():
             os.unsetenv(name)
         for name, value in wanted.items():
-            if data.get(name) != value and name not in {_JOB, _TOKEN}:
+            if name in self._variables:
+                self._variables[name].install()
+            elif data.get(name) != value:
                 os.putenv(name, value)
         data.clear()
         data.update(wanted)
-        self._job.install()
-        self._token.install()
         if has_other_zone:
             time.tzset()

@@ -32,6 +32,7 @@ from .source import HEAD, Source, loads, write
 from .streams import Streams
 from .world import World
 
+_clock = time.perf_counter_ns
 _LAZY = frozenset({types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType})
 
 
@@ -96,7 +97,7 @@ class Process:
         if not self._source.is_permitted(number):
             return
         self._environment.identify(job, token)
-        started = time.perf_counter_ns()
+        started = _clock()
         try:
             result = self._encode(self._call(args))
             kind = "done"
@@ -105,7 +106,7 @@ class Process:
                 _leave_fork(error)
             result = _described(error)
             kind = "fail"
-        duration = (time.perf_counter_ns() - started) // 1000
+        duration = (_clock() - started) // 1000
         self._environment.restore()
         self._world.restore()
         head = f'["{kind}","{job}","{claim}",{self._descriptors.size()},{duration},'

@@ -8,18 +8,34 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    _Wrapper = io.TextIOWrapper[Any]
+else:
+    _Wrapper = io.TextIOWrapper
 
 
-def _stream(descriptor: int) -> io.TextIOWrapper[Any]:
-    # The descriptor stays open when the stream is closed, or collected as garbage.
-    mode = "rb" if descriptor == 0 else "wb"
-    return io.TextIOWrapper(
-        open(descriptor, mode, closefd=False),
-        encoding="utf-8",
-        errors="backslashreplace",
-        line_buffering=True,
-    )
+class _Buffer(io.BufferedWriter):
+    """Stays open: wrapping it once more, as scripts do for an encoding, closes it in the end."""
+
+    def close(self) -> None:
+        self.flush()
+
+
+class _Text(_Wrapper):
+    """Stays open, so that what keeps it, such as a handler of logging, works in the next job."""
+
+    def close(self) -> None:
+        self.flush()
+
+    def detach(self) -> Any:
+        return _Buffer(io.FileIO(self.fileno(), "w", closefd=False))
+
+
+def _output(descriptor: int) -> _Text:
+    buffer = _Buffer(io.FileIO(descriptor, "w", closefd=False))
+    return _Text(buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 class Streams:
@@ -29,7 +45,8 @@ class Streams:
         self._make()
 
     def _make(self) -> None:
-        self._in, self._out, self._err = (_stream(descriptor) for descriptor in range(3))
+        self._in = open(0, encoding="utf-8", closefd=False)
+        self._out, self._err = _output(1), _output(2)
         self._all = (self._out, self._err, self._in)
         self._install()
 

@@ -1,0 +1,1 @@
+"""Programs that show mill-actors at work."""
