@@ -97,7 +97,9 @@ def drain(
             with console.status(f"{language}: queueing {jobs:,} jobs"):
                 ids = submit_noops(client, script, jobs, first=warm)
                 settle_down(link)
-            samplers = [Sampler(node.pid, language), Waits(dsn)] if profile else []
+            samplers: list[Sampler | Waits] = []
+            if profile:
+                samplers = [Sampler(node.pid, language), Waits(dsn)]
             meter = Meter(server, link, node)
             meter.start()
             mark = Mark(link)

@@ -48,7 +48,7 @@ class Waits:
             rows = self._link.execute(
                 """
                 select application_name,
-                  case state when 'active' then 'active, ' || coalesce(wait_event, 'on a core or waiting for one')
+                  case state when 'active' then 'active, ' || coalesce(wait_event, 'wants a core')
                   else state end
                 from pg_stat_activity
                 where datname = current_database() and application_name like 'mill %%'

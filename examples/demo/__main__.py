@@ -1,4 +1,4 @@
-"""`python -m examples.demo`: exit code 0 if every job succeeded and the totals are right."""
+"""`python -m examples.demo [ORDERS]`: exit code 0 if every job succeeded and the totals are right."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class Run(NamedTuple):
     stale: int
 
 
-def main() -> int:
-    """Run the demo."""
+def main(count: int = ORDERS) -> int:
+    """Run the demo with that many orders."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     config = _configure()
     began = monotonic()
-    orders = list(make_orders(ORDERS))
+    orders = list(make_orders(count))
     # Every other order goes to each language.
     events = [
         Submission(
@@ -65,7 +65,7 @@ def main() -> int:
         for place, order in enumerate(orders)
     ]
     where = "your PostgreSQL" if config.database_url else f"a PostgreSQL of its own in {config.node.work_dir}"
-    say(f"{ORDERS:,} orders, half through {ENRICH} (Python), half through {SCORE} (TypeScript), on {where}")
+    say(f"{count:,} orders, half through {ENRICH} (Python), half through {SCORE} (TypeScript), on {where}")
     with (
         open_database(config, makes=True, migrates=True) as database,
         Client(database, config.workspace) as client,
@@ -208,4 +208,4 @@ def _talkative(client: Client, ids: Sequence[str]) -> Iterator[str]:
 
 if __name__ == "__main__":
     with ending():
-        sys.exit(main())
+        sys.exit(main(*map(int, sys.argv[1:2])))

@@ -5,6 +5,7 @@ No I/O but reading a process's memory.
 
 from __future__ import annotations
 
+import logging
 import random
 from time import monotonic
 
@@ -14,10 +15,12 @@ from msgspec import Struct
 from mill_actors.config import WorkerConfig
 from mill_actors.jobs.job import ClaimedJob
 from mill_actors.jobs.outcome import Outcome, Verdict, error_result
-from mill_actors.jobs.retry import RetryPolicy
+from mill_actors.jobs.retry import NO_RETRY, RetryPolicy
 from mill_actors.jobs.script import Script
 from mill_actors.runtimes.warm import WarmProcess
 from mill_actors.store.settlement import Retrial
+
+logger = logging.getLogger(__name__)
 
 #: Reading a process tree's memory costs about 1 ms.
 MEMORY_SECONDS = 0.5
@@ -77,7 +80,7 @@ class Judge:
     ) -> None:
         """Put a failed attempt where it belongs: it is over, or it is tried again."""
         outcome = Outcome(job, Verdict.FAILURE, error, duration_us, now)
-        policy = self._script.options.retry if job.retry is None else msgspec.convert(job.retry, RetryPolicy)
+        policy = self._script.options.retry if job.retry is None else _policy(job)
         delay = policy.delay_seconds(job.attempt, random.uniform(-1, 1))  # noqa: S311  jitter
         if delay is None:
             finished.append(outcome)
@@ -88,3 +91,12 @@ class Judge:
     def cancelled(job: ClaimedJob, duration_us: int, now: float) -> Outcome:
         """Return the outcome of a job that somebody cancelled; the row knows who and why."""
         return Outcome(job, Verdict.CANCELLED, b"null", duration_us, now)
+
+
+def _policy(job: ClaimedJob) -> RetryPolicy:
+    try:
+        return msgspec.convert(job.retry, RetryPolicy)
+    except msgspec.ValidationError as error:
+        # It was not checked when it was submitted; a crash would only run the job again and again.
+        logger.warning("job %s is not tried again, its retry policy is none: %s", job.id, error)
+        return NO_RETRY

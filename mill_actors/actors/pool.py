@@ -39,6 +39,7 @@ class Handle:
         "pinned",
         "ready",
         "ref",
+        "retired_at",
         "retiring",
         "returns",
         "script",
@@ -54,6 +55,7 @@ class Handle:
         self.ready = False
         self.pinned = False
         self.retiring = False
+        self.retired_at = 0.0
         #: it has returned what waited behind a job that still runs
         self.is_slow = False
         #: the serial of its latest `Returned`
@@ -182,7 +184,8 @@ class Pool:
     def victim(self, for_version: Version) -> Handle | None:
         """Return the busy Runner that should make room for a version that has none.
 
-        The script with the most Runners gives one; among equals the one that started first.
+        One whose job may end soon; the script with the most Runners gives one; among equals the one
+        that started first.
         """
         busy = [
             h
@@ -191,9 +194,14 @@ class Pool:
         ]
         return max(
             busy,
-            key=lambda h: (len(self.runners_of((h.script.workspace, h.script.hash))), -h.number),
+            key=lambda h: (not h.is_slow, len(self.runners_of((h.script.workspace, h.script.hash))), -h.number),
             default=None,
         )
+
+    def is_making_room(self, within_seconds: float) -> bool:
+        """Whether a Runner was told to end that lately; one that takes longer is not waited for."""
+        now = monotonic()
+        return any(h.retiring and now - h.retired_at < within_seconds for h in self.handles.values())
 
     # -- jobs ----------------------------------------------------------------------
 

@@ -390,6 +390,8 @@ class Puller(Process):
         script = self._scripts.get(version)
         if error is None or script is None or version not in self._pool.waiting:
             return
+        if any(h.ready and not h.retiring for h in self._pool.runners_of(version)):
+            return
         judge = Judge(script, self._limits)
         finished: list[Outcome] = []
         retried: list[Retrial] = []
@@ -414,6 +416,7 @@ class Puller(Process):
 
     def _retire(self, handle: Handle) -> None:
         handle.retiring = True
+        handle.retired_at = monotonic()
         send(handle.ref, Drain())
 
     def _retire_obsolete(self) -> None:
@@ -494,7 +497,7 @@ class Puller(Process):
             age = now - queue.since
             runners = [h for h in pool.runners_of(version) if not h.retiring]
             is_stuck = age > PATIENCE_SECONDS and not runners and pool.may_start(version)
-            if is_stuck and pool.is_full and not any(h.retiring for h in pool.handles.values()):
+            if is_stuck and pool.is_full and not pool.is_making_room(RELEASE_SECONDS):
                 victim = pool.victim(version)
                 if victim is not None:
                     self._retire(victim)

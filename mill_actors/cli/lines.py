@@ -111,9 +111,11 @@ class Lines:
             unknown = sorted(set(told) - OPTIONS)
             if unknown:
                 raise _bad(number, f"there is no option {', '.join(unknown)}; arguments go into args")
+            if not isinstance(args, dict):
+                raise _bad(number, "its args are no JSON object")
             options = told
         if self._key_field is not None:
-            options["key"] = self._key(number, args)
+            options["key"] = _key(number, args, self._key_field)
         try:
             return msgspec.convert({"args": args, **self._fixed, **options}, Submission)
         except msgspec.ValidationError as error:
@@ -128,11 +130,12 @@ class Lines:
             raise _bad(number, "is not a JSON object")
         return told
 
-    def _key(self, number: int, args: Any) -> str:
-        value = args.get(self._key_field) if isinstance(args, dict) else None
-        if value is None or isinstance(value, dict | list):
-            raise _bad(number, f"has no {self._key_field} that could be its key")
-        return str(value)
+
+def _key(number: int, args: dict[str, Any], field: str) -> str:
+    value = args.get(field)
+    if value is None or isinstance(value, dict | list):
+        raise _bad(number, f"has no {field} that could be its key")
+    return str(value)
 
 
 def _bad(number: int, why: str) -> InvalidArgs:

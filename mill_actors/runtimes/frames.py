@@ -106,14 +106,14 @@ def decode(data: bytes) -> list[Reply]:
     """Return the answers in a block of complete lines; `BadFrame` names the line at fault."""
     try:
         return _decoder.decode_lines(data)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return [_decode_line(line) for line in data.split(b"\n") if line]
 
 
 def _decode_line(line: bytes) -> Reply:
     try:
         return _decoder.decode(line)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         reply = _decode_loosely(line)
         if reply is None:
             raise BadFrame(line, str(error)) from None

@@ -73,7 +73,7 @@ def _similar(connection: Connection, workspace: str, path: str) -> list[str]:
         return [row[0] for row in rows]
     # A slip of the keyboard.
     known = [script.path for script in list_scripts(connection, workspace)]
-    return difflib.get_close_matches(path, known, n=3)
+    return difflib.get_close_matches(path, known, n=3, cutoff=0.8)
 
 
 def script_by_hash(connection: Connection, workspace: str, digest: str) -> Script | None:

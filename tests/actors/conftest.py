@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from msgspec.structs import replace
 
 from mill_actors.actors import runner as runner_module
+from mill_actors.actors.completer import Completer
 from mill_actors.actors.context import NodeContext
 from mill_actors.config import Config, load
 from mill_actors.ids import new_id
 from mill_actors.jobs.script import ScriptOptions
+from mill_actors.store.client import Client
 from mill_actors.store.connection import Database
 from supervisors import SHUTDOWN, stop
 from supervisors.testing import Probe, Signals
+from tests.actors.desk import WORKER, Desk, the_script
 from tests.actors.stage import Puppet, Stage, Stager, a_script
+from tests.system.proxy import Proxy
 
 
 @pytest.fixture
@@ -75,3 +81,28 @@ def stage(config: Config, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stager]:
         assert all(puppet.is_closed for puppet in made.puppets)
     for ref in ActorRegistry.get_all():
         stop(ref, SHUTDOWN)
+
+
+@pytest.fixture
+def proxy(dsn: str) -> Iterator[Proxy]:
+    """A door in front of the test's database."""
+    with tempfile.TemporaryDirectory() as folder, Proxy(dsn, Path(folder)) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def desk(config: Config, proxy: Proxy, dsn: str) -> Iterator[Desk]:
+    """A Completer on its own; its connection goes through the proxy."""
+    context = NodeContext(new_id(), config, Database(proxy.dsn), {}, lambda: None)
+    heard = Signals[Any]()
+    puller = Probe.spawn(heard, name=context.address("worker/puller"))
+    with Client(dsn) as client, psycopg.connect(dsn, autocommit=True) as look:
+        client.deploy(the_script())
+        look.execute("insert into mill.node (id, name) values (%s, 'test')", [context.node])
+        ref = Completer.spawn(context, WORKER, context.address("worker/puller"), name=context.address("completer"))
+        made = Desk(context, client, look, puller, heard, ref)
+        context.events.subscribe(made.moves.put)
+        yield made
+        context.hurry.set()
+        stop(made.ref, SHUTDOWN)
+        stop(puller, SHUTDOWN)

@@ -209,6 +209,20 @@ def test_jobs_that_wait_for_the_emptying_can_be_cancelled(stage: Stager) -> None
 
 
 @pytest.mark.usefixtures("small_capture")
+def test_jobs_that_wait_for_the_emptying_survive_the_process(stage: Stager) -> None:
+    on = stage()
+    loud, running, waiting = make_jobs(3)
+    on.run([loud, running, waiting])
+    on.process.take_permits(2)
+    on.process.print("x" * 200)
+    on.process.say(on.process.done(loud))
+    on.process.exit(code=1)
+    on.ended()
+    assert [job.id for job in on.returned] == [waiting.id]
+    assert list(on.errors()) == [running.id]
+
+
+@pytest.mark.usefixtures("small_capture")
 def test_jobs_that_wait_for_the_emptying_are_given_back_by_a_drain(stage: Stager) -> None:
     on = stage()
     loud, running, waiting = make_jobs(3)

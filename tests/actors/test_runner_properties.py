@@ -26,10 +26,10 @@ from tests.actors.stage import Stage, Stager, make_job
 #: What happens how often. What ends a process is rare, or nothing would happen before.
 WEIGHTS = {
     "run": 60, "begin": 150, "print": 100, "answer": 120, "deliver": 60, "tick": 20, "cancel": 20,
-    "again": 60, "timeout": 3, "drain": 2, "nonsense": 2, "exit": 2,
+    "again": 60, "timeout": 3, "drain": 2, "nonsense": 2, "exit": 8,
 }  # fmt: skip
-#: What still happens between the kill of a process and the news of its death.
-AFTER_A_KILL = ["deliver", "run", "again", "cancel", "tick", "drain", "exit", "exit"]
+#: What still happens between the kill of a process and the news of its death: anything.
+AFTER_A_KILL = ["begin", "answer", "deliver", "run", "again", "cancel", "tick", "drain", "exit", "exit"]
 
 
 class World:
@@ -47,6 +47,10 @@ class World:
         self.is_over = False
         self.is_dead = False
         self.seen_returned = 0
+        #: Who may be cancelled, whose time may be over, and that somebody else may have killed.
+        self.asked: set[str] = set()
+        self.late: set[str] = set()
+        self.is_attacked = False
 
     def step(self, what: str, how: int) -> None:
         if self.is_over:
@@ -84,7 +88,9 @@ class World:
 
     def cancel(self, mask: int) -> None:
         latest = list(self.jobs)[-8:]
-        self.on.ref.tell(Cancel(frozenset(job for bit, job in enumerate(latest) if mask >> bit & 1)))
+        wanted = {job for bit, job in enumerate(latest) if mask >> bit & 1}
+        self.asked |= wanted
+        self.on.ref.tell(Cancel(frozenset(wanted)))
 
     def tick(self, _: int) -> None:
         self.on.ref.tell(Tick())
@@ -93,6 +99,8 @@ class World:
         self.on.ref.tell(Drain())
 
     def timeout(self, _: int) -> None:
+        if self.in_process is not None:
+            self.late.add(self.in_process.id)
         for job in self.jobs.values():
             job.timeout_seconds = 1e-9
         self.on.ref.tell(Tick())
@@ -102,13 +110,14 @@ class World:
 
     def nonsense(self, _: int) -> None:
         if self.is_free:
+            self.is_attacked = True
             self.pipe.append(b"nonsense")
 
     # -- in the process ------------------------------------------------------------
 
     @property
     def is_free(self) -> bool:
-        return not self.is_dead and self.on.process.kills == 0
+        return not self.is_dead
 
     def begin(self, _: int) -> None:
         if not self.is_free or self.in_process is not None:
@@ -140,6 +149,7 @@ class World:
             self.on.process.say(*lines)
 
     def exit(self, _: int = 0) -> None:
+        self.is_attacked |= self.on.process.kills == 0
         self.deliver(0)
         self.is_dead = self.is_over = True
         self.on.process.exit(signal=9)
@@ -151,7 +161,7 @@ class World:
         for _ in range(200):
             if self.is_over or not self.on.ref.is_alive():
                 break
-            if not self.is_free:
+            if self.on.process.kills:
                 self.exit()
                 break
             self.step("begin", 0)
@@ -175,7 +185,7 @@ def test_every_job_ends_once(
     on = stage(options=ScriptOptions(retry=policy))
     world = World(on)
     for step in random.choices(list(WEIGHTS), list(WEIGHTS.values()), k=length):
-        happens = step if world.is_free else random.choice(AFTER_A_KILL)
+        happens = random.choice(AFTER_A_KILL) if on.process.kills else step
         note(happens)
         world.step(happens, random.randrange(256) & random.randrange(256))
     world.finish()
@@ -189,6 +199,13 @@ def test_every_job_ends_once(
             assert outcome.job.id in world.answered
         if outcome.verdict is Verdict.FAILURE:
             assert outcome.job.id in world.begun, "nobody fails who has not begun"
+        if outcome.verdict is Verdict.CANCELLED:
+            assert outcome.job.id in world.asked
+    for job, error in on.errors().items():
+        if error["name"] == "Timeout":
+            assert job in world.late, "nobody is blamed for another one's time"
+        if error["name"] in {"ProcessDied", "ProtocolBroken"}:
+            assert world.is_attacked, "nobody dies for another one's cancel"
     returned_last = {job.id for job in on.returned} - set(ended)
     assert not returned_last & world.answered, "an answer counts"
     logs = on.logs()

@@ -92,9 +92,13 @@ def test_an_error_made_to_annoy(bun: Start) -> None:
         """
         import vm from "node:vm";
         export function main(how: string) {
-            if (how === "getter") throw Object.defineProperty(new Error(), "message", { get() { throw 1; } });
+            const annoying = { get() { throw 1; } };
+            if (how === "getter") throw Object.defineProperty(new Error(), "message", annoying);
             if (how === "realm") vm.runInNewContext("throw new TypeError('elsewhere')");
             if (how === "circular") throw Object.assign(new Error("c"), { self: globalThis, ok: 1 });
+            const looped = new Error("a");
+            looped.cause = new Error("b", { cause: looped });
+            if (how === "causes") throw looped;
             if (how === "null") throw Object.create(null);
             JSON.stringify = JSON.parse = () => { throw new Error("replaced"); };
             return { fine: true };
@@ -105,5 +109,6 @@ def test_an_error_made_to_annoy(bun: Start) -> None:
     error = warm.error({"how": "realm"})
     assert (error["name"], error["message"]) == ("TypeError", "elsewhere")
     assert warm.error({"how": "circular"})["extra"] == {"ok": 1}
+    assert "caused by Error: b" in warm.error({"how": "causes"})["stack"]
     assert warm.error({"how": "null"})["message"] == "{}"
     assert [warm.result({"how": ""}) for _ in range(2)] == [{"fine": True}] * 2

@@ -93,6 +93,7 @@ def test_results_pass_through_untouched(raw: str) -> None:
         b'["done","a","c",1,2,"\\ud8]',
         b'["done","a","c",1,2,3]x',
         b'["done","a","c","1",2,3]',
+        b'["done","a","c",1,2,' + b"[" * 100_000 + b"]" * 100_000 + b"]",
     ],
 )
 def test_a_line_that_is_no_answer_is_named(line: bytes) -> None:

@@ -154,7 +154,7 @@ def test_raw_newlines_between_tokens_are_no_end_of_frame(python: Start) -> None:
 
 def test_arguments_nested_beyond_reading_fail_their_job_only(python: Start) -> None:
     warm = python("def main(a=1): return a")
-    error = warm.error(raw='{"a": ' + "[" * 5000 + "]" * 5000 + "}")
+    error = warm.error(raw='{"a": ' + "[" * 200_000 + "]" * 200_000 + "}")
     assert error["name"] == "InvalidArgs"
     assert error["message"].startswith("the arguments cannot be read: RecursionError")
     assert warm.result() == 1

@@ -53,13 +53,18 @@ def test_an_async_stack_has_no_frames_of_the_event_loop(python: Start) -> None:
 def test_attributes_of_an_exception_come_along(python: Start) -> None:
     warm = python(
         """
+        import datetime
         class Declined(Exception):
             def __init__(self, code, what):
                 super().__init__(f"declined: {code}")
                 self.code = code
                 self.what = what
         def main(odd):
-            error = Declined(51, {"a": object()} if odd else {"a": [1]})
+            what = [1]
+            if odd == "deep":
+                for _ in range(600): what = [what]
+            if odd == "date": what = datetime.date(2024, 2, 29)
+            error = Declined(51, {"a": object()} if odd is True else {"a": what})
             error.add_note("see the manual")
             raise error
         """
@@ -70,6 +75,8 @@ def test_attributes_of_an_exception_come_along(python: Start) -> None:
     extra = warm.error({"odd": True})["extra"]
     assert extra["code"] == "51"
     assert extra["what"].startswith("{'a': <object")
+    assert warm.error({"odd": "deep"})["extra"]["what"].startswith("{'a': [[[")
+    assert warm.error({"odd": "date"})["extra"]["what"] == {"a": "2024-02-29"}
 
 
 def test_endless_recursion_and_huge_messages_are_cut(python: Start) -> None:

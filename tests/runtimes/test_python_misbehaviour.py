@@ -325,6 +325,7 @@ def test_contexts_do_not_make_the_environment_grow(python: Start) -> None:
         """
     )
     _, before = warm.result({"shown": True})
+    replies = []
     for number in range(10_000):
         warm.context(WM_FLOW_JOB_ID=f"{'x' * 4000}{number:05}")
         warm.send({"shown": number == 9_999})

@@ -125,8 +125,9 @@ def test_values_and_faults_without_orjson(python: Start, tmp_path: Path) -> None
     for code, text in VALUES:
         assert warm.result({"code": code}) == json.loads(text), code
     for code, message in FAULTS:
-        if not code.startswith("deep"):  # json goes deeper than orjson
-            assert warm.error({"code": code})["message"].startswith(message)
+        assert warm.error({"code": code})["message"].startswith(message)
+    assert "nested deeper" in warm.error({"code": "deep(900)"})["message"]
+    assert warm.result({"code": "[[1]] * 1000"}) == [[1]] * 1000
     assert warm.result({"code": "sys.modules.get('orjson')"}) is None
     assert warm.result(raw='{"code": "[ord(setup[2]), 2**64]", "setup": "# \\ud800"}') == [0xD800, 2**64]
 

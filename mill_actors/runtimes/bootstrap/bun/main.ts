@@ -12,7 +12,8 @@
 import { readFileSync, readSync, writeSync } from "node:fs";
 import { Signature, type Arguments } from "./arguments.ts";
 import { ANSWERS, FRAMES, PERMITS, claim, mend, size } from "./descriptors.ts";
-import { Failure, describe } from "./failures.ts";
+import { describe } from "./errors.ts";
+import { Failure } from "./failures.ts";
 import { encode } from "./results.ts";
 import { Job, World, jobs } from "./world.ts";
 

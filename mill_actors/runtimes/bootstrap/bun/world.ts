@@ -6,7 +6,8 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { writeSync } from "node:fs";
 import { mend } from "./descriptors.ts";
-import { ProcessExit, isError, stackOf } from "./failures.ts";
+import { isError, stackOf } from "./errors.ts";
+import { ProcessExit } from "./failures.ts";
 
 type Variables = Record<string, string | undefined>;
 type Listener = (...values: unknown[]) => void;

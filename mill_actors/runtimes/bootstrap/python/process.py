@@ -26,7 +26,8 @@ from . import parent, script
 from .arguments import Signature
 from .descriptors import Descriptors
 from .environment import Environment
-from .failures import Failure, describe
+from .errors import describe
+from .failures import Failure
 from .results import encoder
 from .source import HEAD, Source, loads, write
 from .streams import Streams

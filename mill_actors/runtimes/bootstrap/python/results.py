@@ -126,6 +126,21 @@ def _key(key: Any, path: str) -> str:
     raise Failure("InvalidResult", f"a key at {path} is a {type(key).__name__}, not a string")
 
 
+def _is_deep(value: Any) -> bool:
+    """Say whether a value that json has encoded is nested deeper than orjson would encode it."""
+    level = [value]
+    for _ in range(_DEPTH):
+        level = [
+            item
+            for container in level
+            for item in (container.values() if isinstance(container, Mapping) else container)
+            if isinstance(item, (dict, list, tuple))
+        ]
+        if not level:
+            return False
+    return True
+
+
 def encoder(limit: int) -> Callable[[Any], bytes]:
     """Return the function that encodes results of at most `limit` bytes."""
     if orjson is not None:
@@ -143,7 +158,10 @@ def encoder(limit: int) -> Callable[[Any], bytes]:
         write = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=_simpler).encode
 
         def fast(value: Any) -> bytes:
-            return write(value).encode()
+            data = write(value).encode()
+            if data.count(b"[") + data.count(b"{") > _DEPTH and _is_deep(value):
+                raise ValueError
+            return data
 
     def encode(value: Any) -> bytes:
         try:

@@ -45,7 +45,7 @@ class Streams:
         self._make()
 
     def _make(self) -> None:
-        self._in = open(0, encoding="utf-8", closefd=False)
+        self._in = io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8")
         self._out, self._err = _output(1), _output(2)
         self._all = (self._out, self._err, self._in)
         self._install()

@@ -77,7 +77,7 @@ class World:
             sys.getprofile(),
             gc.isenabled(),
             # A policy remembers the loop of asyncio.run and refuses the next job another one.
-            events and events._event_loop_policy,
+            getattr(events, "_event_loop_policy", None),
         )
 
     def _mend_settings(self) -> None:
