@@ -39,4 +39,17 @@ class DeathWatch:
             node: self._seen[node] if node in self._seen and self._seen[node][0] == beat else (beat, now)
             for node, beat in beats.items()
         }
+        return self.dead(now)
+
+    def dead(self, now: float) -> dict[str, int]:
+        """Return who has been silent for a lease, as far as the last read tells.
+
+        Between two reads this can be a beat behind: whoever acts on it compares the beat once more.
+        """
+        if self._read_at is None or now - self._read_at > self._gap:
+            return {}
         return {node: beat for node, (beat, since) in self._seen.items() if now - since >= self._lease}
+
+    def next_death(self) -> float | None:
+        """Return when the first lease runs out if nobody beats again; None: nobody is watched."""
+        return min((since + self._lease for _, since in self._seen.values()), default=None)

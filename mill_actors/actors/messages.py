@@ -192,6 +192,10 @@ class Beats(Struct, frozen=True):
     expiries_wait: bool = False
 
 
+class FindDead(Struct, frozen=True):
+    """A lease has run out; the node's row is compared once more before anybody is declared dead."""
+
+
 class Admit(Struct, frozen=True):
     """Look whether a place under a concurrency key is free."""
 

@@ -194,7 +194,11 @@ class Pool:
         ]
         return max(
             busy,
-            key=lambda h: (not h.is_slow, len(self.runners_of((h.script.workspace, h.script.hash))), -h.number),
+            key=lambda h: (
+                not h.is_slow,
+                len(self.runners_of((h.script.workspace, h.script.hash))),
+                -h.number,
+            ),
             default=None,
         )
 

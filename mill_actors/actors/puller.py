@@ -350,7 +350,9 @@ class Puller(Process):
         except Exception as error:
             logger.exception("no process for %s", script.path)
             self._pool.failed(version)
-            self._pool.broke(version, error_result("StartFailed", f"the process could not be started: {error}"))
+            self._pool.broke(
+                version, error_result("StartFailed", f"the process could not be started: {error}")
+            )
             self._fail_broken(version)
             return None
         if ref is None:

@@ -12,7 +12,7 @@ from typing import assert_never
 
 from mill_actors.actors.context import NodeContext
 from mill_actors.actors.death_watch import DeathWatch
-from mill_actors.actors.messages import Admit, Beats, FindOrphans
+from mill_actors.actors.messages import Admit, Beats, FindDead, FindOrphans
 from mill_actors.errors import StoreUnavailable
 from mill_actors.events import Moved
 from mill_actors.jobs.lifecycle import Action, State, move
@@ -39,11 +39,13 @@ class Rescuer(Process):
         self._admitting = False
         send_after(ORPHANS_SECONDS, self.actor_ref, FindOrphans())
 
-    def handle(self, message: Beats | Admit | FindOrphans) -> None:
+    def handle(self, message: Beats | FindDead | Admit | FindOrphans) -> None:
         try:
             match message:
                 case Beats():
                     self._look(message)
+                case FindDead():
+                    self._rescue_dead(monotonic())
                 case Admit():
                     self._admit()
                 case FindOrphans():
@@ -63,15 +65,24 @@ class Rescuer(Process):
         if seen.beats is None:
             self._watch.miss()
             return
-        for node, beat in self._watch.observe(seen.beats, monotonic()).items():
-            if node != self._context.node:
-                self._rescue(node, beat)
+        now = monotonic()
+        self._watch.observe(seen.beats, now)
+        self._rescue_dead(now)
+        due = self._watch.next_death()
+        if due is not None and now < due < now + self._context.config.node.beat_seconds:
+            # The lease ends before the next read: look then, not up to a beat later.
+            send_after(due - now + 0.001, self.actor_ref, FindDead())
         if seen.expiries_wait:
             late = self._session.run(jobs.expire_jobs)
             self._publish(Action.EXPIRE, late, State.QUEUED)
         if seen.admissions_wait and not self._admitting:
             self._admitting = True
             self._admit()
+
+    def _rescue_dead(self, now: float) -> None:
+        for node, beat in self._watch.dead(now).items():
+            if node != self._context.node:
+                self._rescue(node, beat)
 
     def _rescue(self, node: str, beat: int | None) -> None:
         rescue = self._session.run(lambda connection: nodes.rescue_node(connection, node, beat))

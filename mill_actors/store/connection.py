@@ -89,6 +89,17 @@ def adapt(connection: psycopg.Connection[TupleRow]) -> None:
     connection.adapters.register_dumper(JsonArray, JsonArrayDumper)
 
 
+@contextmanager
+def lent(connection: psycopg.Connection[Any]) -> Iterator[Connection]:
+    """Make a caller's connection speak as ours for a while; what he sees of it stays as it is."""
+    connection.adapters.register_dumper(JsonArray, JsonArrayDumper)
+    theirs, connection.row_factory = connection.row_factory, tuple_row
+    try:
+        yield connection
+    finally:
+        connection.row_factory = theirs
+
+
 class Session:
     """The connection of one actor, used from its thread alone.
 
