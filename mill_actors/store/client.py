@@ -16,7 +16,7 @@ from mill_actors.errors import JobNotFound
 from mill_actors.ids import new_id
 from mill_actors.jobs.script import Script
 from mill_actors.store import jobs, logs, nodes, scripts, submission
-from mill_actors.store.connection import Connection, Database, Session
+from mill_actors.store.connection import AnyConnection, Connection, Database, Session, lent
 from mill_actors.store.jobs import JobResult
 from mill_actors.store.notify import DEPLOY, notify, ring_queue
 from mill_actors.store.submission import Receipt, Submission
@@ -58,7 +58,7 @@ class Client:
         path: str,
         args: Mapping[str, object] | None = None,
         *,
-        connection: Connection | None = None,
+        connection: AnyConnection | None = None,
         **options: Any,
     ) -> str:
         """Submit one job and return its id; `options` are the fields of `Submission`.
@@ -71,12 +71,13 @@ class Client:
         return self.submit_many([told], connection=connection)[0].id
 
     def submit_many(
-        self, submissions: Sequence[Submission], *, connection: Connection | None = None
+        self, submissions: Sequence[Submission], *, connection: AnyConnection | None = None
     ) -> list[Receipt]:
         """Submit all of them, or none; receipts come in the same order."""
         if connection is not None:
-            done = submission.submit(connection, submissions)
-            ring_queue(connection, done.tags)
+            with lent(connection) as theirs:
+                done = submission.submit(theirs, submissions)
+                ring_queue(theirs, done.tags)
             return done.receipts
 
         def work(own: Connection) -> list[Receipt]:

@@ -11,15 +11,16 @@ import itertools
 import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import orjson
 import psycopg
 from msgspec import Struct
 from psycopg import errors
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, tuple_row
 from psycopg.types.json import set_json_loads
 
 from mill_actors.errors import ConfigError, StoreUnavailable
@@ -28,6 +29,8 @@ from mill_actors.store.arrays import JsonArray, JsonArrayDumper
 logger = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[TupleRow]
+#: A caller's own, whatever its rows are.
+AnyConnection = psycopg.Connection[Any]
 T = TypeVar("T")
 
 #: The server is away, going, or refuses everybody: wait and try again. 54xxx (too complex) is an
@@ -90,7 +93,7 @@ def adapt(connection: psycopg.Connection[TupleRow]) -> None:
 
 
 @contextmanager
-def lent(connection: psycopg.Connection[Any]) -> Iterator[Connection]:
+def lent(connection: AnyConnection) -> Iterator[Connection]:
     """Make a caller's connection speak as ours for a while; what he sees of it stays as it is."""
     connection.adapters.register_dumper(JsonArray, JsonArrayDumper)
     theirs, connection.row_factory = connection.row_factory, tuple_row

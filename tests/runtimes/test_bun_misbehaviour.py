@@ -27,7 +27,7 @@ SOURCE = """
         },
         partial() { process.stdout.write("no newline"); },
         megabytes() { console.log("x".repeat(3_000_000)); },
-        unawaited() { Bun.write(Bun.stdout, "unawaited"); },
+        unawaited() { Bun.write(Bun.stdout, "unawaited"); Bun.write(Bun.stderr, Buffer.from("!")); },
         async writer() { const out = Bun.stdout.writer(); out.write("written"); await out.end(); },
         callback: () => new Promise((resolve) => process.stdout.write("called", () => resolve("back"))),
         end() { process.stdout.end("bye"); },
@@ -129,7 +129,7 @@ def test_output_keeps_its_order_whoever_writes_it(warm: Warm) -> None:
     assert is_unharmed(warm)
     assert warm.printed({"what": "partial"}) == "no newline"
     assert warm.printed({"what": "megabytes"}) == "x" * 3_000_000 + "\n"
-    assert warm.printed({"what": "unawaited"}) == "unawaited"
+    assert warm.printed({"what": "unawaited"}) == "unawaited!"
     assert warm.printed({"what": "writer"}) == "written"
     reply = warm.run({"what": "callback"})
     assert (result_of(reply), warm.log(reply)) == ("back", "called")

@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mill_actors.runtimes.frames import Done, Init, encode_init
+from mill_actors.runtimes.frames import Done, Init, encode_init, encode_run
 from mill_actors.runtimes.languages import LANGUAGES
 from tests.runtimes.conftest import Start
-from tests.runtimes.harness import Warm, is_gone, result_of, until
+from tests.runtimes.harness import CLAIM, Warm, is_gone, result_of, until
 
 # The same program in each language: its log, its environment, its patience.
 PROGRAMS = {
@@ -78,6 +78,17 @@ def test_many_jobs_in_the_pipe_are_answered_in_order(warm: Warm) -> None:
     replies = [warm.answer() for _ in jobs]
     assert [reply.job_id for reply in replies] == jobs
     assert [result_of(reply) for reply in replies] == list(range(1, 2001))
+
+
+def test_a_frame_may_come_in_pieces(warm: Warm) -> None:
+    number = warm.next_number()
+    warm.permits.grant(number, 1)
+    frame = encode_run(number, "job-0", CLAIM, '{"text": "%s"}' % ("é" * 300_000), "t")
+    for start in range(0, len(frame), 99_999):
+        warm.write(frame[start : start + 99_999])
+    reply = warm.answer()
+    assert warm.log(reply) == "é" * 300_000 + "\n"
+    assert warm.result() == 2
 
 
 def test_output_belongs_to_the_job_that_wrote_it(warm: Warm) -> None:

@@ -78,6 +78,10 @@ SOURCE = """
     def let_thread():
         KEPT[-1].set()
         while any(t.name.endswith("(later)") for t in threading.enumerate()): time.sleep(0.001)
+    def join_all():
+        for t in threading.enumerate():
+            if t is not threading.current_thread(): t.join()
+        return threading.active_count()
     def thread_raises():
         t = threading.Thread(target=lambda: 1 / 0); t.start(); t.join()
     def exit_0(): sys.exit(0)
@@ -255,6 +259,7 @@ def test_an_alarm_left_behind_does_not_ring_in_the_next_job(warm: Warm) -> None:
 def test_a_late_thread_prints_into_the_job_that_runs_then(warm: Warm) -> None:
     assert warm.printed({"what": "thread"}) == ""
     assert warm.printed({"what": "let_thread"}) == "from a thread\n"
+    assert warm.result({"what": "join_all"}) == 1
     assert "ZeroDivisionError" in warm.printed({"what": "thread_raises"})
     assert is_unharmed(warm)
 

@@ -65,13 +65,14 @@ function isPermitted(number: number): boolean {
 
 async function receive(): Promise<void> {
   const decoder = new TextDecoder();
-  let rest = "";
+  let parts: string[] = []; // of a line whose end has not come yet
   for await (const chunk of Bun.file(FRAMES).stream()) {
-    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-    rest = lines.pop() as string;
-    for (const line of lines) {
-      if (line !== "") waiting.push(line);
-    }
+    const lines = decoder.decode(chunk, { stream: true }).split("\n");
+    parts.push(lines.shift() as string);
+    if (lines.length === 0) continue;
+    waiting.push(parts.join(""));
+    parts = [lines.pop() as string];
+    for (const line of lines) waiting.push(line);
     wake();
   }
   hasEnded = true;
@@ -211,7 +212,7 @@ claim();
 mend();
 const reading = receive();
 const line = await take();
-const self = new Process();
+const self: Process = new Process(); // typed, so that leave() is known to end it all
 if (line === undefined) self.leave(0);
 const [kind, init] = parse(line) as [string, Init];
 if (kind !== "init") throw new Error(`the first frame is ${kind}, not init`);

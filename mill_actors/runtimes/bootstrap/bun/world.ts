@@ -22,6 +22,8 @@ export class Job {
 
 export const jobs = new AsyncLocalStorage<Job>();
 
+const PRINTERS = ["log", "error", "warn", "info", "debug"] as const;
+
 /** Left behind by a job, a listener to one of these would decide over the next one's fate. */
 const EVENTS = ["uncaughtException", "unhandledRejection", "SIGTERM", "SIGINT", "SIGHUP"] as const;
 
@@ -40,6 +42,18 @@ function writeNow(descriptor: number) {
 function report(kind: string, error: unknown): void {
   const what = isError(error) ? stackOf(error) : String(error);
   writeSync(2, `${kind} outside of what main awaits: ${what}\n`);
+}
+
+type Write = (to: unknown, data: unknown, ...rest: unknown[]) => Promise<number>;
+
+/** Bun.write to a standard stream writes at once too, and not when some thread comes to it. */
+function withStandardStreams(write: Write): Write {
+  return (to, data, ...rest) => {
+    const descriptor = to === Bun.stdout ? 1 : to === Bun.stderr ? 2 : undefined;
+    const isSimple = typeof data === "string" || data instanceof Uint8Array;
+    if (descriptor === undefined || !isSimple) return write.call(Bun, to, data, ...rest);
+    return Promise.resolve(writeSync(descriptor, data as string));
+  };
 }
 
 type Spawn = (...given: [unknown, ...unknown[]]) => unknown;
@@ -77,8 +91,12 @@ export class World {
       }
       throw error;
     }) as typeof process.exit;
-    const { spawn, spawnSync } = Bun as unknown as Record<string, Spawn>;
-    Object.assign(Bun, { spawn: withEnvironment(spawn as Spawn), spawnSync: withEnvironment(spawnSync as Spawn) });
+    const { spawn, spawnSync, write } = Bun as unknown as { spawn: Spawn; spawnSync: Spawn; write: Write };
+    Object.assign(Bun, {
+      spawn: withEnvironment(spawn),
+      spawnSync: withEnvironment(spawnSync),
+      write: withStandardStreams(write),
+    });
     process.on("uncaughtException", (error) => report("uncaught exception", error));
     process.on("unhandledRejection", (error) => report("unhandled rejection", error));
     this.#mendStreams();
@@ -114,9 +132,7 @@ export class World {
     if (process.umask() !== this.#umask) process.umask(this.#umask);
     if (process.exitCode) process.exitCode = 0; // Bun ignores undefined here
     if (process.stdout.write !== this.#out || process.stderr.write !== this.#err) this.#mendStreams();
-    if (console.log !== this.#console.log || console.error !== this.#console.error) {
-      Object.assign(console, this.#console);
-    }
+    if (PRINTERS.some((name) => console[name] !== this.#console[name])) Object.assign(console, this.#console);
     for (const [event, listeners] of this.#listeners) {
       if (process.listenerCount(event) !== listeners.length) this.#mendListeners(event, listeners);
     }

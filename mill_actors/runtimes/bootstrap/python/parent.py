@@ -7,12 +7,12 @@ standard input: a closed input is how a living node asks this process to finish.
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import os
 import select
 import signal
 import sys
-import threading
 
 from .descriptors import ANSWERS
 
@@ -32,7 +32,8 @@ def follow() -> None:
     """Arrange that this process does not outlive the reader of its answers."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_watch, name="mill-parent", daemon=True).start()
+    # Not by threading: a script that joins all threads would wait for this one.
+    _thread.start_new_thread(_watch, ())
 
 
 def unbuffer_c() -> None:

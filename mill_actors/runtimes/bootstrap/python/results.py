@@ -49,7 +49,9 @@ def _table(value: Any) -> Any:
         if value is sys.modules["pandas"].NA:
             return None
     if library == "polars":
-        return value.to_dicts() if hasattr(value, "to_dicts") else value.to_list()
+        for name in ("to_dicts", "to_list"):
+            if hasattr(value, name):
+                return getattr(value, name)()
     if library in {"numpy", "pandas"} and hasattr(value, "tolist"):
         if getattr(getattr(value, "dtype", None), "kind", "") in {"M", "m"}:
             value = value.astype(f"{value.dtype.kind}8[us]")  # in ns, tolist() gives integers
@@ -164,11 +166,14 @@ def encoder(limit: int) -> Callable[[Any], bytes]:
             return data
 
     def encode(value: Any) -> bytes:
+        data = None
         try:
             data = fast(value)
         except MemoryError:
             raise
-        except Exception:  # noqa: BLE001 - the slow way finds out what is wrong and where
+        except Exception:  # noqa: BLE001, S110 - the slow way finds out what is wrong and where
+            pass
+        if data is None:  # not above, or the first error would stand in the stack of the second
             data = _slow(value)
         if len(data) > limit:
             raise Failure(

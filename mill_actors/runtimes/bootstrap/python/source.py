@@ -57,7 +57,7 @@ class Source:
     def __init__(self, permits: int) -> None:
         self.waiting: collections.deque[bytes] = collections.deque()
         self.has_ended = False
-        self._rest = b""
+        self._parts: list[bytes] = []  # of a line whose end has not come yet
         self._permits = permits
         self._latest = -1
 
@@ -67,8 +67,12 @@ class Source:
         if not data:
             self.has_ended = True
             return
-        lines = (self._rest + data).split(b"\n")
-        self._rest = lines.pop()
+        lines = data.split(b"\n")
+        if len(lines) > 1:
+            self._parts.append(lines[0])
+            lines[0] = b"".join(self._parts)
+            self._parts.clear()
+        self._parts.append(lines.pop())
         self.waiting.extend(lines)
 
     def is_permitted(self, number: int) -> bool:
