@@ -37,6 +37,7 @@ from mill_actors.store.submission import Submission
 from supervisors import Tree, snapshot
 
 ORDERS = 20_000
+WARM_UP = 100
 ENRICH, SCORE = "f/demo/enrich", "f/demo/score"
 # The demo's jobs carry a tag of their own: a `mill dev` in the same folder leaves them alone. What an
 # interrupted demo leaves in the queue is done by the next one.
@@ -103,8 +104,9 @@ def _deploy(client: Client) -> None:
 
 
 def _warm_up(client: Client, orders: Sequence[dict[str, Any]]) -> None:
-    # Both languages are started, and the first jobs are behind them, before the clock starts.
-    for future in [client.start(path, orders[0], tag=TAG)[1] for path in (ENRICH, SCORE)]:
+    # Both languages are started, and have run some jobs, before the clock starts.
+    started = [client.start(path, order, tag=TAG) for order in orders[:WARM_UP] for path in (ENRICH, SCORE)]
+    for _, future in started:
         result = future.result(60)
         if not result.succeeded:
             say(f"the first job failed: {result.raw}")

@@ -75,7 +75,7 @@ def show_figures(rows: Iterable[tuple[str, str, str]]) -> None:
     table.add_column(style="dim")
     for row in rows:
         table.add_row(*row)
-    console.print(table)
+    console.print(table, soft_wrap=True)
 
 
 def show_json(name: str, text: str) -> None:

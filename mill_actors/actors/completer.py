@@ -24,6 +24,7 @@ from mill_actors.jobs.outcome import Outcome, Verdict, error_result
 from mill_actors.store import settlement
 from mill_actors.store.claims import release_jobs
 from mill_actors.store.connection import Connection, Session
+from mill_actors.store.jobs import job_attempts
 from mill_actors.store.logs import LogChunk, write_what_goes
 from mill_actors.store.notify import ring_queue, ring_settled
 from mill_actors.store.settlement import Retrial
@@ -57,6 +58,8 @@ class Completer(Process):
         self._retried: list[Retrial] = []
         self._logs: list[LogChunk] = []
         self._released: list[ClaimedJob] = []
+        #: of the batch in hand: ids that failed because Postgres refused their result
+        self._refused: set[str] = set()
 
     def handle(self, message: Outcomes | Release | Holding) -> object:
         match message:
@@ -95,6 +98,7 @@ class Completer(Process):
         finished, self._finished = _cut(self._finished)
         retried, self._retried = self._retried, []
         logs, self._logs = self._logs, []
+        self._refused.clear()
         began = monotonic()
         done = self._session.insist(
             lambda connection, failed: self._write(connection, finished, retried, logs, failed),
@@ -122,15 +126,29 @@ class Completer(Process):
         logs: Sequence[LogChunk] = (),
         failed: int = 0,
     ) -> settlement.Settled:
+        # The reply to an earlier COMMIT may be lost: what we have written ourselves is not stale.
+        ours = self._landed(connection, finished, retried) if failed else frozenset[str]()
+        if ours:
+            finished = [o for o in finished if o.job.id not in ours]
+            retried = [r for r in retried if r.outcome.job.id not in ours]
+            logs = [chunk for chunk in logs if chunk.job not in ours]
         try:
             done = settlement.settle(connection, finished, retried, logs)
         except StoreRefused as error:
             done = self._isolate(connection, finished, retried, logs, error)
-        if failed and done.stale:
-            # The reply to an earlier COMMIT was lost: what we have written ourselves is not stale.
-            ours = settlement.landed(connection, self._holder.worker, done.stale)
-            done = settlement.Settled(done.stale - ours, done.awaited + tuple(ours), done.admitted_tags)
-        return done
+        return settlement.Settled(done.stale, (*done.awaited, *ours), done.admitted_tags)
+
+    def _landed(
+        self, connection: Connection, finished: Sequence[Outcome], retried: Sequence[Retrial]
+    ) -> frozenset[str]:
+        """Return which of these are written already."""
+        ours = settlement.landed(connection, self._holder.worker, [o.job.id for o in finished])
+        for retrial in retried:
+            job = retrial.outcome.job
+            attempts = job_attempts(connection, job.workspace, job.id)
+            if any(attempt.attempt == job.attempt for attempt in attempts):
+                ours.add(job.id)
+        return frozenset(ours)
 
     def _isolate(
         self,
@@ -145,6 +163,8 @@ class Completer(Process):
             # Settled first, so that what a job printed can't cost it its result.
             parts = [self._write(connection, finished, retried)]
             write_what_goes(connection, logs)
+        elif finished and retried:
+            parts = [self._write(connection, finished, ()), self._write(connection, (), retried)]
         elif len(finished) + len(retried) > 1:
             half, rest = len(finished) // 2, len(retried) // 2
             first = (finished[:half], retried[:rest])
@@ -155,12 +175,13 @@ class Completer(Process):
         else:
             outcome = finished[0] if finished else retried[0].outcome
             logger.warning("job %s: the database refused its result: %s", outcome.job.id, error)
+            self._refused.add(outcome.job.id)
             failed = Outcome(
                 outcome.job,
                 Verdict.FAILURE,
                 error_result("ResultRefused", f"the database refused the result: {error}".strip()),
-                outcome.duration_us,
-                outcome.ended_at,
+                0,  # its duration may be what was refused
+                monotonic(),
             )
             return settlement.settle(connection, [failed])
         return settlement.Settled(
@@ -181,13 +202,17 @@ class Completer(Process):
                 "%d finishes were stale and are dropped: %s", len(stale), ", ".join(sorted(stale)[:3])
             )
         events = self._context.events
+        refused = self._refused
+        unlike = stale | refused if refused else stale
         for verdict, action in _ACTIONS.items():
-            ids = [o.job.id for o in finished if o.verdict is verdict and o.job.id not in stale]
+            ids = [o.job.id for o in finished if o.verdict is verdict and o.job.id not in unlike]
+            if verdict is Verdict.FAILURE and refused:
+                ids += refused - stale
             if ids:
                 after = move(State.RUNNING, action)
                 events.publish(Moved(action, State.RUNNING, after, ids, self._holder.worker))
         if retried:
-            ids = [r.outcome.job.id for r in retried if r.outcome.job.id not in stale]
+            ids = [r.outcome.job.id for r in retried if r.outcome.job.id not in unlike]
             events.publish(Moved(Action.RETRY, State.RUNNING, State.QUEUED, ids, self._holder.worker))
         tags = done.admitted_tags
         if retried:

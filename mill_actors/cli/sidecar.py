@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 from msgspec import Struct
 
 from mill_actors.jobs.script import ScriptOptions
@@ -39,6 +38,8 @@ class Sidecar(Struct, frozen=True):
 
 def read_sidecar(file: Path) -> Sidecar:
     """Read the file, if there is one. Unknown keys are noted: files may come from Windmill."""
+    import yaml
+
     try:
         told = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

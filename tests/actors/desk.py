@@ -68,7 +68,7 @@ class Desk:
         """Wait until the Puller has heard of so many; return the bytes of their results."""
         jobs = size = 0
         while jobs < count:
-            told = self.to_puller.next(20.0)
+            told = self.to_puller.next(10.0)
             if isinstance(told, Settled):
                 jobs += told.jobs
                 size += told.result_bytes

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 
+from examples.demo.__main__ import WARM_UP
 from examples.demo.expected import expected_of_enrich, totals_of_enrich
 from examples.demo.orders import make_orders
 from tests.cli.conftest import ROOT, Mill
@@ -44,4 +45,4 @@ def test_the_demo(mill: Mill) -> None:
     counts = mill("top", "--count", "1", "--interval", "0.1", "--json").json
     assert set(counts["open"].values()) == {0}
     assert counts["nodes"] == []
-    assert len(mill("job", "list", "--limit", "1000", "--json").json) == 602
+    assert len(mill("job", "list", "--limit", "1000", "--json").json) == 600 + 2 * WARM_UP

@@ -53,8 +53,8 @@ with lost as (
 update mill.queue q
 set running = false, node = null, claim = null, worker = null, claimed_at = null,
     rescues = q.rescues + 1
-from lost l
-where q.id = l.id and q.rescues < %(max_rescues)s and q.cancel_requested_at is null
+where q.id = any (array(select l.id from lost l))
+  and q.rescues < %(max_rescues)s and q.cancel_requested_at is null
 returning q.id::text, q.tag;
 
 -- name: lose_jobs
@@ -67,9 +67,9 @@ with lost as (
   order by q.id
   for update skip locked
 ), gone as (
-  delete from mill.queue q using lost l where q.id = l.id returning q.*
+  delete from mill.queue q where q.id = any (array(select l.id from lost l)) returning q.*
 ), freed as (
-  delete from mill.concurrency_slot s using gone g where s.job = g.id
+  delete from mill.concurrency_slot s where s.job = any (array(select g.id from gone g))
 ), done as (
   insert into mill.completed_job (
     id, workspace, path, script, tag, priority, status, submitted_at, scheduled_for, started_at,

