@@ -156,7 +156,7 @@ class Runner(Process):
             if job.created_by != self._user:
                 self._user = job.created_by
                 parts.append(encode_context(self._process.identity(job)))
-            parts.append(encode_run(number, job.id, job.claim, job.args.encode(), sign(job)))
+            parts.append(encode_run(number, job.id, job.claim, job.args, sign(job)))
             flying[job.id] = job
             number += 1
         self._process.permits.grant(self._next, len(jobs))

@@ -10,18 +10,22 @@ here is secret, so everything is readable by all; scratch folders belong to the 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import py_compile
 import re
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 from mill_actors.runtimes.language import BOOTSTRAP, Language
 
 _UNSAFE = re.compile(r"[^0-9A-Za-z_]")
 _SUFFIXES = {".py", ".ts"}
+_NEW_SECONDS = 60.0
+_locks: dict[Path, int] = {}
 
 
 class CodeCache:
@@ -71,6 +75,9 @@ class CodeCache:
         parent = self._root / "scratch"
         _make_readable(parent)
         folder = Path(tempfile.mkdtemp(dir=parent))
+        # The kernel lets the lock go when this node dies, however it dies: `sweep` sees that.
+        _locks[folder] = os.open(folder, os.O_RDONLY)
+        fcntl.flock(_locks[folder], fcntl.LOCK_EX)
         if owner is not None:
             os.chown(folder, *owner)
         return folder
@@ -79,6 +86,30 @@ class CodeCache:
     def remove_scratch(folder: Path) -> None:
         """Remove a process's folder with all in it; what can't be removed stays."""
         shutil.rmtree(folder, ignore_errors=True)
+        lock = _locks.pop(folder, None)
+        if lock is not None:
+            os.close(lock)
+
+    def sweep(self) -> int:
+        """Remove the scratch folders of nodes that were killed; return how many."""
+        swept = 0
+        for folder in (self._root / "scratch").glob("*"):
+            try:
+                # A new one may not be locked yet.
+                if time.time() - folder.stat().st_ctime < _NEW_SECONDS:
+                    continue
+                lock = os.open(folder, os.O_RDONLY)
+            except OSError:
+                continue
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+                swept += 1
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(lock)
+        return swept
 
 
 def _segment(name: str) -> str:

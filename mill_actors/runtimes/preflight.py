@@ -1,4 +1,4 @@
-"""Can jobs run here at all? Asked once at a node's start, so that no job has to find out."""
+"""Whether jobs can run here at all: asked once at a node's start, so that no job has to find out."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def check_runtimes(config: Config) -> None:
             raise ConfigError([f"node.job_user: there is no user {node.job_user!r}"]) from None
         uid, gid = entry.pw_uid, entry.pw_gid
     cache = CodeCache(Path(node.work_dir) / "code")
+    cache.sweep()
     bootstrap = cache.bootstrap()
     for language in LANGUAGES.values():
         if language.tag not in config.worker.tags and not config.worker.dedicated:

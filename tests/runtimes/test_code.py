@@ -7,8 +7,11 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -125,3 +128,28 @@ def test_a_process_of_another_user(language: Language) -> None:
             assert warm.result() == [nobody, ["mine"]]
     finally:
         shutil.rmtree(root)
+
+
+def test_folders_of_a_killed_node_are_swept_and_those_in_use_are_not(tmp_path: Path) -> None:
+    cache = CodeCache(tmp_path)
+    program = (
+        "import sys; from pathlib import Path; from mill_actors.runtimes.code import CodeCache\n"
+        "print(CodeCache(Path(sys.argv[1])).scratch(), flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        theirs = Path(other.stdout.readline().strip())
+        ours = cache.scratch()
+        with mock.patch("mill_actors.runtimes.code._NEW_SECONDS", 0.0):
+            assert cache.sweep() == 0
+            other.kill()
+            other.wait()
+            assert cache.sweep() == 1
+    assert ours.is_dir()
+    assert not theirs.exists()
+    cache.remove_scratch(ours)

@@ -6,7 +6,9 @@ from unnest(%(jobs)s::uuid[], %(positions)s::bigint[], %(attempts)s::smallint[],
 on conflict do nothing;
 
 -- name: read_logs
-select attempt, position, text from mill.job_log
+-- A piece that was sent again, after a COMMIT whose reply was lost, is there twice: the time of
+-- writing is part of the key, because it is what the partitions go by. It is read once.
+select distinct on (attempt, position) attempt, position, text from mill.job_log
 where workspace = %(workspace)s and job = %(id)s::uuid
   and (attempt, position) > (%(attempt)s, %(position)s)
-order by attempt, position;
+order by attempt, position, written_at;

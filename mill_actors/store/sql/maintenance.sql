@@ -10,12 +10,26 @@ delete from mill.submission_key
 where ctid = any (array(
   select k.ctid from mill.submission_key k
   where k.expires_at <= now() and not exists (select from mill.queue q where q.id = k.job)
-  limit %(limit)s));
+  limit %(limit)s
+  -- A submitter that takes a key over has locked it, and wins.
+  for update of k skip locked));
+
+-- name: lock_unused_concurrency_keys
+-- Keys nobody seems to use. Who submits meanwhile either holds the key, and we pass it by, or waits
+-- for us; so after this statement the next one knows.
+select k.workspace, k.key from mill.concurrency_key k
+where not exists (select from mill.concurrency_slot s where s.workspace = k.workspace and s.key = k.key)
+  and not exists (select from mill.queue q where q.workspace = k.workspace and q.concurrency_key = k.key
+                  and not q.admitted)
+limit %(limit)s
+for update of k skip locked;
 
 -- name: prune_concurrency_keys
--- Keys nobody uses; a submit that comes between takes the row's lock and puts it back.
+-- A statement of its own, because it must see what was committed while we waited for no lock.
 delete from mill.concurrency_key k
-where not exists (select from mill.concurrency_slot s where s.workspace = k.workspace and s.key = k.key)
+using unnest(%(workspaces)s::text[], %(keys)s::text[]) as w (workspace, key)
+where k.workspace = w.workspace and k.key = w.key
+  and not exists (select from mill.concurrency_slot s where s.workspace = k.workspace and s.key = k.key)
   and not exists (select from mill.queue q where q.workspace = k.workspace and q.concurrency_key = k.key
                   and not q.admitted);
 

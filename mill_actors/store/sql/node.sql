@@ -46,7 +46,6 @@ for update;
 with lost as (
   select q.id from mill.queue q
   where q.running and q.node = %(node)s::uuid
-  order by q.id
   limit %(limit)s
   for update skip locked
 )
@@ -64,7 +63,6 @@ with lost as (
   select q.id from mill.queue q
   where q.running and q.node = %(node)s::uuid
     and (q.rescues >= %(max_rescues)s or q.cancel_requested_at is not null)
-  order by q.id
   for update skip locked
 ), gone as (
   delete from mill.queue q where q.id = any (array(select l.id from lost l)) returning q.*

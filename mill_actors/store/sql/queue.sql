@@ -3,7 +3,9 @@
 -- name: claim_jobs
 -- Walk (tag, priority) tiers highest first by skipping through the index, lock lazily and only up
 -- to the limit, stop at the byte budget, and take a rescued job only alone: a job that kills nodes
--- must not take the innocent with it. By ctid: the rows are locked, so no second index descent.
+-- must not take the innocent with it. By ctid: the rows are locked, so no second index descent. (A
+-- row that somebody changed between our snapshot and our lock is not taken: who changes a claimable
+-- row rings afterwards.)
 with recursive served as (
   select tag, position
   from unnest(%(tags)s::text[]) with ordinality as s (tag, position)
@@ -24,7 +26,7 @@ with recursive served as (
   select
     c.ctid,
     c.rescues,
-    sum(c.args_bytes) over (rows unbounded preceding) - c.args_bytes as bytes_before,
+    sum(c.args_bytes) over (rows unbounded preceding) as bytes_so_far,
     count(*) filter (where c.rescues > 0) over (rows unbounded preceding) as rescued_so_far,
     row_number() over () as place
   from (select * from tier where priority is not null order by priority desc, position) t
@@ -44,7 +46,7 @@ set running = true, node = %(node)s::uuid, claim = %(claim)s::uuid, worker = %(w
     claimed_at = coalesce(%(now)s::timestamptz, now())
 where q.ctid = any (array(
   select ctid from candidate
-  where (bytes_before < %(max_bytes)s and rescued_so_far = 0) or place = 1
+  where (bytes_so_far <= %(max_bytes)s and rescued_so_far = 0) or place = 1
 ))
 returning q.id::text, q.workspace, q.path, q.script, q.tag, q.args::text, q.args_bytes, q.created_by,
   q.priority, q.attempt, q.rescues, q.timeout_seconds, q.retry, q.concurrency_key,
@@ -59,7 +61,9 @@ from mill.queue q
 where q.running and q.node = %(node)s::uuid and q.claim = %(claim)s::uuid;
 
 -- name: next_due
--- Seconds until the next scheduled job of these tags falls due: one index probe a tier.
+-- Seconds until the next scheduled job of these tags falls due: one index probe a tier. It is asked
+-- after a claim that found nothing more, so what fell due in between counts as due now. Not
+-- clock_timestamp(): that is volatile, no index condition, and would walk all that is due.
 with recursive served as (
   select tag from unnest(%(tags)s::text[]) as s (tag)
 ), tier (tag, priority) as (
@@ -76,24 +80,26 @@ with recursive served as (
   from tier t
   where t.priority is not null
 )
-select extract(epoch from min(d.scheduled_for) - clock_timestamp())::float8
+select greatest(extract(epoch from min(d.scheduled_for) - now())::float8, 0)
 from tier t
 cross join lateral (
   select q.scheduled_for from mill.queue q
   where q.tag = t.tag and q.priority = t.priority and not q.running and q.admitted
-    and q.scheduled_for > clock_timestamp()
+    and q.scheduled_for > now() - interval '1 second'
   order by q.scheduled_for
   limit 1
 ) d
 where t.priority is not null;
 
 -- name: release_jobs
--- Give back what was not started: at once, and no attempt is counted.
+-- Give back what was not started: at once, and no attempt is counted. A job whose cancel was asked
+-- for is left to settle_cancelled.
 update mill.queue q
 set running = false, node = null, claim = null, worker = null, claimed_at = null
 where q.id = any (%(ids)s::uuid[])
   and ((q.id, q.claim) in (
     select r.id, r.claim from unnest(%(ids)s::uuid[], %(claims)s::uuid[]) as r (id, claim))) is true
+  and q.cancel_requested_at is null
 returning q.id::text, q.tag;
 
 -- name: held_jobs

@@ -214,8 +214,15 @@ where q.id = any (array(select n.id from next n))
 returning q.id::text, q.tag;
 
 -- name: keys_to_admit
--- The sweep: keys with due jobs that wait, and slots whose job is gone.
-select distinct q.workspace, q.concurrency_key
+-- The sweep: keys with due jobs that wait.
+select q.workspace, q.concurrency_key, max(q.concurrency_limit)
 from mill.queue q
 where not q.admitted and q.scheduled_for <= coalesce(%(now)s::timestamptz, now())
+group by q.workspace, q.concurrency_key
 limit %(limit)s;
+
+-- name: restore_concurrency_key
+-- Jobs wait under a key that somebody has removed: without its row they would wait for ever.
+insert into mill.concurrency_key (workspace, key, max_running)
+values (%(workspace)s, %(key)s, %(limit)s)
+on conflict do nothing;

@@ -33,7 +33,7 @@ select s.workspace, s.key, s.job, s.args_hash,
   coalesce(%(now)s::timestamptz, now()) + make_interval(secs => %(keep_seconds)s)
 from unnest(%(workspaces)s::text[], %(keys)s::text[], %(jobs)s::uuid[], %(args_hashes)s::bytea[])
   as s (workspace, key, job, args_hash)
-order by s.workspace, s.key
+order by s.workspace collate "C", s.key collate "C"
 on conflict (workspace, key) do update
   set job = excluded.job, args_hash = excluded.args_hash, expires_at = excluded.expires_at
   where k.expires_at <= coalesce(%(now)s::timestamptz, now())
@@ -47,18 +47,28 @@ cross join lateral (
   select * from mill.submission_key k where k.workspace = s.workspace and k.key = s.key limit 1
 ) k;
 
+-- name: finished_ids
+-- An id chosen by a client must mean one job for ever, also when its key is forgotten, and in every
+-- workspace.
+select c.id::text from mill.completed_job c where c.id = any (%(ids)s::uuid[]) limit 1;
+
 -- name: put_concurrency_keys
--- Ordered, so that two submitters of the same keys never wait on each other crosswise.
+-- In the order of lock_concurrency_keys, so that nobody waits on each other crosswise. A key that is
+-- there with this limit is not touched: inside a caller's own transaction nobody shall wait for it.
 insert into mill.concurrency_key as k (workspace, key, max_running)
-select workspace, key, max(max_running)
+select s.workspace, s.key, s.max_running
 from unnest(%(workspaces)s::text[], %(keys)s::text[], %(limits)s::integer[]) as s (workspace, key, max_running)
-group by workspace, key
-order by workspace, key
+where s.max_running is distinct from (
+  select c.max_running from mill.concurrency_key c where c.workspace = s.workspace and c.key = s.key)
+order by s.workspace collate "C", s.key collate "C"
 on conflict (workspace, key) do update
   set max_running = excluded.max_running
   where k.max_running <> excluded.max_running;
 
--- name: await_jobs
--- Ask for a ring of mill_settled; what is no longer in the queue is finished already.
-update mill.queue set awaited = true
-where id = any (%(ids)s::uuid[]) and not awaited;
+-- name: await_job
+-- Ask for a ring of mill_settled; what is no longer in the queue is finished already. One job a
+-- transaction: who held several would be crosswise with a settle. A claim passes a row by that we
+-- hold, so its tag is told, to ring for it.
+update mill.queue q set awaited = true
+where q.id = %(id)s::uuid and not q.awaited
+returning q.tag, q.admitted and not q.running;
