@@ -4,7 +4,8 @@ CREATE SCHEMA mill;
 
 CREATE FUNCTION mill.drop_partitions(parent text, before timestamp with time zone) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'pg_catalog'
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '200ms'
     AS $_$
 declare
   child   text;
@@ -19,13 +20,11 @@ begin
       and c.relname ~ '_[0-9]{8}$'
       and to_date(right(c.relname, 8), 'YYYYMMDD') + 1 <= (before at time zone 'UTC')::date
   loop
-    -- A reader in the way must not stop claims and settles that queue behind our lock.
     begin
-      set local lock_timeout = '200ms';
       execute format('drop table mill.%I', child);
       dropped := dropped + 1;
     exception when lock_not_available then
-      null;
+      return dropped;
     end;
   end loop;
   execute format('delete from mill.%I where %I < $1',
@@ -37,7 +36,8 @@ end $_$;
 
 CREATE FUNCTION mill.ensure_partitions(days_ahead integer, today date DEFAULT CURRENT_DATE) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'pg_catalog'
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '200ms'
     AS $$
 declare
   parent text;
@@ -57,9 +57,12 @@ begin
           parent || to_char(day, '"_"YYYYMMDD'), parent,
           day::timestamp at time zone 'UTC', (day + 1)::timestamp at time zone 'UTC');
         made := made + 1;
-      exception when check_violation then
-        -- The default partition already holds rows of that day; they stay there, and so does the day.
-        null;
+      exception
+        when check_violation then
+          -- The default partition already holds rows of that day; they stay there, and so does the day.
+          null;
+        when lock_not_available then
+          exit;
       end;
     end loop;
   end loop;
@@ -344,3 +347,7 @@ ALTER TABLE ONLY mill.script_path
 
 ALTER TABLE ONLY mill.script
     ADD CONSTRAINT script_workspace_fkey FOREIGN KEY (workspace) REFERENCES mill.workspace(id);
+
+REVOKE ALL ON FUNCTION mill.drop_partitions(parent text, before timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION mill.ensure_partitions(days_ahead integer, today date) FROM PUBLIC;

@@ -238,17 +238,23 @@ class Completer(Process):
     def _release(self) -> None:
         released, self._released = self._released, []
         fences = [(job.id, job.claim) for job in released]
-        gone = self._session.insist(
-            lambda connection, _: release_jobs(connection, fences), self._give_up(), "release"
-        )
-        if gone is None:
+
+        def work(connection: Connection, _: int) -> tuple[list[tuple[str, str]], set[str]]:
+            gone = release_jobs(connection, fences)
+            left = {job for job, _ in fences}.difference(job for job, _ in gone)
+            # Those whose cancel was asked for were settled instead; the others are not ours any more.
+            return gone, settlement.landed(connection, self._holder.worker, left) if left else set()
+
+        done = self._session.insist(work, self._give_up(), "release")
+        if done is None:
             logger.error("stopped during an outage: %d jobs are not given back", len(fences))
             return
+        gone, cancelled = done
         send(self._puller, Settled(len(released), 0))
         ids = [job for job, _ in gone]
-        self._context.events.publish(
-            Moved(Action.RELEASE, State.RUNNING, State.QUEUED, ids, self._holder.worker)
-        )
+        events, worker = self._context.events, self._holder.worker
+        events.publish(Moved(Action.RELEASE, State.RUNNING, State.QUEUED, ids, worker))
+        events.publish(Moved(Action.CANCEL, State.RUNNING, State.CANCELLED, list(cancelled), worker))
         if gone:
             self._ring((), frozenset(tag for _, tag in gone))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,8 @@ def _run(config: Config, level: Level, *, is_dev: bool, json: bool, log_json: bo
                 _show(config, node)
             else:
                 _say(config)
+            # What a signal sets going is worth a line to whoever sent it, and may take a while.
+            logging.getLogger("mill_actors.actors.life").setLevel(logging.INFO)
 
         code = run_node(config, database, started=announce)
         if code:

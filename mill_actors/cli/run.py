@@ -18,6 +18,7 @@ from mill_actors.cli.faults import FAILED, INTERRUPTED
 from mill_actors.cli.output import Json, duration, raw_json, say, show, show_json
 from mill_actors.cli.settings import DATABASE, Settings, with_settings
 from mill_actors.cli.waiting import why_it_waits
+from mill_actors.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from mill_actors.store.client import Client
@@ -112,6 +113,7 @@ class Following:
         self._seen = (0, -1)
         self._told: str | None = None
         self._asked = 0.0
+        self._is_away = False
 
     def wait(self) -> JobResult:
         """Return the result; what the job prints is passed on on the way."""
@@ -121,11 +123,22 @@ class Following:
                 result = self._future.result(pause)
             except NotYet:
                 pause = LOGS_SECONDS
-                self._tell_state()
-                self._tell_logs()
+                self._look()
             else:
                 self._tell_logs()
                 return result
+
+    def _look(self) -> None:
+        try:
+            self._tell_state()
+            self._tell_logs()
+        except StoreUnavailable:
+            # The job is in the database, which comes back; the Future outlives the outage too.
+            if not self._is_away:
+                say(f"mill: the database is away; job {self._job} is waited for")
+            self._is_away = True
+        else:
+            self._is_away = False
 
     def _tell_logs(self) -> None:
         for chunk in self._client.logs(self._job, self._seen):

@@ -11,7 +11,7 @@ import typer
 
 from mill_actors.cli.database import open_client
 from mill_actors.cli.faults import INTERRUPTED
-from mill_actors.cli.output import Json, say, show, show_json
+from mill_actors.cli.output import Json, duration, say, show, show_json
 from mill_actors.cli.settings import DATABASE, Settings, with_settings
 from mill_actors.cli.waiting import unserved
 from mill_actors.errors import MillError
@@ -123,7 +123,7 @@ class Stream:
             show_json({"submitted": self._jobs, "duplicates": self._duplicates, "seconds": round(seconds, 3)})
         else:
             known = f", {self._duplicates:,} of them known" if self._duplicates else ""
-            (say if self._ids else show)(f"{self._jobs:,} jobs submitted{known} in {seconds:.1f} s")
+            (say if self._ids else show)(f"{self._jobs:,} jobs submitted{known} in {duration(seconds * 1e6)}")
 
     def _print(self, receipts: list[Receipt]) -> None:
         for receipt in receipts:

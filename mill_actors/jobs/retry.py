@@ -57,7 +57,7 @@ class RetryPolicy(Struct, frozen=True, forbid_unknown_fields=True):
         except OverflowError:
             delay = curve.max_seconds
         delay = min(delay, curve.max_seconds)
-        return max(0.0, delay * (1 + spread * curve.random_factor / 100))
+        return min(max(0.0, delay * (1 + spread * curve.random_factor / 100)), curve.max_seconds)
 
 
 NO_RETRY = RetryPolicy()

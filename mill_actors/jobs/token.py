@@ -43,7 +43,7 @@ def signer(key: bytes, statement: Statement) -> Callable[[str], str]:
 def verify(key: bytes, token: str, now: float) -> tuple[Statement, str]:
     """Return the statement and the job of a token; raise `InvalidToken` if it is forged or expired."""
     try:
-        version, told, job, _ = token.split(".")
+        version, told, job, _ = token.encode("ascii").decode().split(".")
         padded = told + "=" * (-len(told) % 4)
         statement = msgspec.json.decode(base64.urlsafe_b64decode(padded), type=Statement)
     except (ValueError, msgspec.DecodeError):

@@ -10,7 +10,9 @@ from msgspec import Struct
 from mill_actors.jobs.job import ClaimedJob
 from mill_actors.store.arrays import literal
 from mill_actors.store.connection import Connection
+from mill_actors.store.notify import ring_queue, ring_settled
 from mill_actors.store.queries import sql
+from mill_actors.store.settlement import settle_cancelled
 
 #: A claim never takes more arguments than this into memory, unless a single job has more.
 MAX_CLAIM_BYTES = 8 * 1024 * 1024
@@ -65,11 +67,19 @@ def next_due_seconds(connection: Connection, tags: Sequence[str]) -> float | Non
 
 
 def release_jobs(connection: Connection, fences: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Give jobs back, named by (id, claim); return (id, tag) of those that were ours to give."""
+    """Give jobs back, named by (id, claim); return (id, tag) of those that were ours to give.
+
+    One whose cancel was asked for is settled as cancelled, and is not among them.
+    """
     rows = connection.execute(
         sql.release_jobs,
         {"ids": literal(f[0] for f in fences), "claims": literal(f[1] for f in fences)},
     ).fetchall()
+    if len(rows) < len(fences):
+        given = {row[0] for row in rows}
+        cancelled = settle_cancelled(connection, [f for f in fences if f[0] not in given])
+        ring_settled(connection, cancelled.awaited)
+        ring_queue(connection, cancelled.admitted_tags)
     return [(row[0], row[1]) for row in rows]
 
 

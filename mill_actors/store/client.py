@@ -76,7 +76,7 @@ class Client:
         """Submit all of them, or none; receipts come in the same order."""
         if connection is not None:
             with lent(connection) as theirs:
-                done = submission.submit(theirs, submissions)
+                done = submission.submit(theirs, submissions, inside=True)
                 ring_queue(theirs, done.tags)
             return done.receipts
 
@@ -108,7 +108,11 @@ class Client:
             done = submission.submit(own, [told], ids=[job])
             ring_queue(own, done.tags)
 
-        self._run(work)
+        try:
+            self._run(work)
+        except BaseException:
+            future.cancel()
+            raise
         return job, future
 
     def run(

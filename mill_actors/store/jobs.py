@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-import orjson
 from msgspec import Struct
+from psycopg import DataError
 
 from mill_actors.errors import JobNotFound
 from mill_actors.store.connection import Connection
+from mill_actors.store.decoding import decode
 from mill_actors.store.notify import CANCEL, notify, ring_queue, ring_settled
 from mill_actors.store.queries import sql
 from mill_actors.store.settlement import cancelled_result, free_and_admit
@@ -88,7 +89,7 @@ class JobResult(Struct, frozen=True):
     @property
     def value(self) -> Any:
         """The result, decoded."""
-        return None if self.raw is None else orjson.loads(self.raw)
+        return None if self.raw is None else decode(self.raw)
 
     @property
     def succeeded(self) -> bool:
@@ -98,7 +99,11 @@ class JobResult(Struct, frozen=True):
 
 def get_job(connection: Connection, workspace: str, job: str) -> Job:
     """Return one job; raise `JobNotFound`."""
-    row = connection.execute(sql.get_job, {"workspace": workspace, "id": job}).fetchone()
+    try:
+        row = connection.execute(sql.get_job, {"workspace": workspace, "id": job}).fetchone()
+    except DataError:
+        # What is no UUID is no job's id.
+        row = None
     if row is None:
         raise JobNotFound(job)
     return Job(*row)
@@ -118,7 +123,13 @@ def job_results(connection: Connection, ids: Sequence[str]) -> list[JobResult]:
 
 def await_jobs(connection: Connection, ids: Sequence[str]) -> None:
     """Ask for a ring of `mill_settled` when these end."""
-    connection.execute(sql.await_jobs, {"ids": list(ids)})
+    tags = set()
+    for job in ids:
+        row = connection.execute(sql.await_job, {"id": job}).fetchone()
+        if row is not None and row[1]:
+            tags.add(row[0])
+    # A claim may have passed them by while we held their rows.
+    ring_queue(connection, tags)
 
 
 def list_jobs(

@@ -26,7 +26,7 @@ class LogChunk(Struct, frozen=True):
 
 
 def write_logs(connection: Connection, chunks: Sequence[LogChunk]) -> None:
-    """Append pieces; a piece that is there already is left alone."""
+    """Append pieces; a piece that is sent again is read once."""
     connection.execute(
         sql.write_logs,
         {
@@ -34,10 +34,19 @@ def write_logs(connection: Connection, chunks: Sequence[LogChunk]) -> None:
             "positions": literal(str(c.position) for c in chunks),
             "attempts": literal(str(c.attempt) for c in chunks),
             "workspaces": [c.workspace for c in chunks],
-            # Postgres' text has no NUL.
-            "texts": [c.text.replace("\0", "\N{SYMBOL FOR NULL}") for c in chunks],
+            "texts": [_storable(c.text) for c in chunks],
         },
     )
+
+
+def _storable(text: str) -> str:
+    # Postgres' text has no NUL, and UTF-8 no half of a surrogate pair.
+    text = text.replace("\0", "\N{SYMBOL FOR NULL}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text
 
 
 def write_what_goes(connection: Connection, chunks: Sequence[LogChunk]) -> None:

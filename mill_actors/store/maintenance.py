@@ -33,5 +33,11 @@ def prune(connection: Connection, completed_days: int, logs_days: int) -> Pruned
         dropped += row[0] if row else 0
     forgotten = connection.execute(sql.prune_submission_keys, {"limit": BATCH}).rowcount
     connection.execute(sql.prune_slots)
-    connection.execute(sql.prune_concurrency_keys)
+    with connection.transaction():
+        unused = connection.execute(sql.lock_unused_concurrency_keys, {"limit": BATCH}).fetchall()
+        if unused:
+            connection.execute(
+                sql.prune_concurrency_keys,
+                {"workspaces": [row[0] for row in unused], "keys": [row[1] for row in unused]},
+            )
     return Pruned(made, dropped, forgotten)

@@ -92,6 +92,10 @@ def rescue_node(connection: Connection, node: str, beat_seen: int | None) -> Res
             found = connection.execute(sql.lock_dead_node, {"id": node, "beat": beat_seen}).fetchone()
             if found is None:
                 return None
+        # In this order: a cancel that comes between finds a job that waits, and settles it itself.
+        back = connection.execute(
+            sql.rescue_jobs, {"node": node, "max_rescues": MAX_RESCUES, "limit": 1_000_000}
+        ).fetchall()
         lost = connection.execute(
             sql.lose_jobs,
             {
@@ -103,9 +107,6 @@ def rescue_node(connection: Connection, node: str, beat_seen: int | None) -> Res
                 ).decode(),
                 "cancelled": cancelled_result("request", "its worker died").decode(),
             },
-        ).fetchall()
-        back = connection.execute(
-            sql.rescue_jobs, {"node": node, "max_rescues": MAX_RESCUES, "limit": 1_000_000}
         ).fetchall()
         tags = {row[1] for row in back}
         tags |= free_and_admit(connection, [], {(row[1], row[3]) for row in lost if row[3] is not None})

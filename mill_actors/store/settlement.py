@@ -89,6 +89,9 @@ def _finish(connection: Connection, outcomes: Sequence[Outcome]) -> tuple[list[s
     if not outcomes:
         return [], []
     now = monotonic()
+    if len({o.job.id for o in outcomes}) < len(outcomes):
+        # Told twice in one batch: the first counts.
+        outcomes = list({(o.job.id, o.job.claim): o for o in reversed(outcomes)}.values())
     jobs = [o.job for o in outcomes]
     row = connection.execute(
         sql.finish_jobs,
@@ -136,6 +139,32 @@ def _cancelled_instead(connection: Connection, outcomes: Sequence[Outcome]) -> l
     ]
 
 
+def settle_cancelled(connection: Connection, fences: Sequence[tuple[str, str]]) -> Settled:
+    """Settle those of (id, claim) whose cancel was asked for, although nobody has started them."""
+    rows = connection.execute(sql.cancel_requested, {"ids": [f[0] for f in fences]}).fetchall()
+    asked = {row[0]: row[1:] for row in rows}
+    ended = [f for f in fences if f[0] in asked]
+    if not ended:
+        return Settled()
+    with connection.transaction():
+        row = connection.execute(
+            sql.finish_jobs,
+            {
+                "ids": literal(f[0] for f in ended),
+                "claims": literal(f[1] for f in ended),
+                "statuses": literal(Verdict.CANCELLED for _ in ended),
+                "results": JsonArray([b"null"] * len(ended)),
+                "durations_us": literal("0" for _ in ended),
+                "ages_us": literal("0" for _ in ended),
+                "now": None,
+            },
+        ).fetchone()
+        assert row is not None
+        keys = {(workspace, key) for workspace, key in asked.values() if key is not None}
+        tags = free_and_admit(connection, [f[0] for f in ended], keys)
+    return Settled(frozenset(row[0]), tuple(row[1]), frozenset(tags))
+
+
 def landed(connection: Connection, worker: str, ids: Iterable[str]) -> set[str]:
     """Return which of `ids` this worker has finished already: asked after a lost COMMIT reply."""
     rows = connection.execute(sql.landed_jobs, {"ids": list(ids), "worker": worker}).fetchall()
@@ -159,9 +188,12 @@ def admit_waiting(connection: Connection, limit: int = 1000) -> set[str]:
     """The sweep: admit due jobs whose key has a free place; return the tags to wake."""
     rows = connection.execute(sql.keys_to_admit, {"now": None, "limit": limit}).fetchall()
     tags: set[str] = set()
-    for key in sorted((row[0], row[1]) for row in rows):
+    for workspace, key, places in sorted(rows):
         with connection.transaction():
-            tags |= free_and_admit(connection, [], [key])
+            connection.execute(
+                sql.restore_concurrency_key, {"workspace": workspace, "key": key, "limit": places}
+            )
+            tags |= free_and_admit(connection, [], [(workspace, key)])
     return tags
 
 

@@ -14,6 +14,7 @@ from datetime import datetime
 
 import msgspec
 import orjson
+import psycopg
 from msgspec import Struct
 from psycopg import errors
 
@@ -23,9 +24,10 @@ from mill_actors.jobs.retry import RetryPolicy
 from mill_actors.jobs.script import Script
 from mill_actors.store.arrays import JsonArray, literal
 from mill_actors.store.connection import Connection
+from mill_actors.store.decoding import decode
 from mill_actors.store.queries import sql
 from mill_actors.store.scripts import script_by_path
-from mill_actors.store.settlement import free_and_admit
+from mill_actors.store.settlement import Key, free_and_admit
 
 #: How long a submission key is remembered after its submission (longer while its job is open).
 KEEP_KEYS_SECONDS = 7 * 86_400
@@ -99,14 +101,29 @@ class Submitted(Struct, frozen=True):
 
 
 def submit(
-    connection: Connection, submissions: Sequence[Submission], ids: Sequence[str] | None = None
+    connection: Connection,
+    submissions: Sequence[Submission],
+    ids: Sequence[str] | None = None,
+    *,
+    inside: bool = False,
 ) -> Submitted:
     """Write jobs in one transaction: all of them, or none.
 
-    `ids` are fresh ones of our own making, for a caller that must know them beforehand. Inside a
-    caller's transaction it is part of that. Raises `ScriptNotFound`, `InvalidArgs`, and
-    `SubmissionConflict` for a key or id that means a job with other arguments.
+    `ids` are fresh ones of our own making, for a caller that must know them beforehand. `inside`: it
+    is part of a transaction of the caller's, which may last; so no lock is taken that a worker would
+    wait for, and jobs with a concurrency key are admitted by the sweep. Raises `ScriptNotFound`,
+    `InvalidArgs`, and `SubmissionConflict` for a key or id that means a job with other arguments.
     """
+    try:
+        return _submit(connection, submissions, ids, inside=inside)
+    except (psycopg.DataError, errors.StatementTooComplex, UnicodeEncodeError) as error:
+        subject = submissions[0].path if len(submissions) == 1 else f"{len(submissions)} jobs"
+        raise InvalidArgs(subject, str(error).strip()) from error
+
+
+def _submit(
+    connection: Connection, submissions: Sequence[Submission], ids: Sequence[str] | None, *, inside: bool
+) -> Submitted:
     scripts: dict[tuple[str, str], Script] = {}
     for told in submissions:
         name = (told.workspace, told.path)
@@ -117,7 +134,11 @@ def submit(
     if all(_is_plain(row) for row in rows) and len(rows) > 1:
         _copy(connection, rows)
         return Submitted([Receipt(row.id) for row in rows], frozenset(row.tag for row in rows))
-    keyed = [row for row in rows if row.submission_key is not None]
+    # The first row of each key; what comes later in the batch is a repeat.
+    keyed: dict[Key, Row] = {}
+    for row in rows:
+        if row.submission_key is not None:
+            keyed.setdefault((row.told.workspace, row.submission_key), row)
     limits = {
         (row.told.workspace, row.concurrency_key): row.concurrency_limit
         for row in rows
@@ -127,14 +148,21 @@ def submit(
         _insert(connection, rows)
         return Submitted([Receipt(row.id) for row in rows], frozenset(row.tag for row in rows))
     with connection.transaction():
-        known = _take_keys(connection, keyed) if keyed else {}
-        new = [
-            row for row in rows if known.get((row.told.workspace, row.submission_key or ""), row.id) == row.id
-        ]
+        known, taken = _take_keys(connection, rows, keyed) if keyed else ({}, set())
+        receipts = []
+        new = []
+        for row in rows:
+            name = (row.told.workspace, row.submission_key or "")
+            is_new = row.submission_key is None or (name in taken and keyed[name] is row)
+            receipts.append(Receipt(row.id) if is_new else Receipt(known[name], duplicate=True))
+            if is_new:
+                new.append(row)
         try:
             _insert(connection, new)
         except errors.UniqueViolation as error:
-            raise SubmissionConflict("id", str(error.diag.message_detail or "")) from error
+            found = _UUID.search(error.diag.message_detail or "")
+            raise SubmissionConflict("id", found[0] if found else "") from error
+        _refuse_finished(connection, [row.id for row in new if row.told.id is not None])
         tags = {row.tag for row in new if row.concurrency_key is None}
         if limits:
             ordered = sorted((workspace, key or "", limit) for (workspace, key), limit in limits.items())
@@ -146,15 +174,18 @@ def submit(
                     "limits": [k[2] for k in ordered],
                 },
             )
-            tags |= free_and_admit(connection, [], [(k[0], k[1]) for k in ordered])
-    written = {row.id for row in new}
-    receipts = [
-        Receipt(row.id)
-        if row.id in written
-        else Receipt(known[row.told.workspace, row.submission_key or ""], duplicate=True)
-        for row in rows
-    ]
+            if not inside:
+                tags |= free_and_admit(connection, [], [(k[0], k[1]) for k in ordered])
     return Submitted(receipts, frozenset(tags))
+
+
+def _refuse_finished(connection: Connection, chosen: Sequence[str]) -> None:
+    """Raise `SubmissionConflict` for an id that a finished job has, of any workspace."""
+    if not chosen:
+        return
+    row = connection.execute(sql.finished_ids, {"ids": list(chosen)}).fetchone()
+    if row is not None:
+        raise SubmissionConflict("id", row[0])
 
 
 def _decide(told: Submission, script: Script, fresh: str) -> Row:
@@ -175,12 +206,12 @@ def encode_args(told: Submission) -> bytes:
     """Return the arguments as one line of JSON; raise `InvalidArgs` if they are no JSON object."""
     try:
         if isinstance(told.args, bytes):
-            if not isinstance(orjson.loads(told.args), dict):
+            if not isinstance(decode(told.args), dict):
                 raise InvalidArgs(told.path, "the arguments must be a JSON object")
             args = told.args.replace(b"\n", b" ").replace(b"\r", b" ")
         else:
             args = _dump(told.args)
-    except (orjson.JSONEncodeError, orjson.JSONDecodeError, TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgs(told.path, f"the arguments are not JSON: {error}") from None
     if len(args) > MAX_ARGS_BYTES:
         raise InvalidArgs(
@@ -200,8 +231,10 @@ def _dump(args: Mapping[str, object]) -> bytes:
 def _fill(template: str, told: Submission, args: bytes) -> str:
     key = template.replace("$workspace", told.workspace)
     if "$args[" in key:
-        values = orjson.loads(args)
+        values = decode(args)
         key = _ARGS_OF.sub(lambda m: str(values.get(m.group(1), "")), key)
+        # Arguments may hold what Postgres' text cannot.
+        key = key.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "backslashreplace").decode()
     return key[:1000]
 
 
@@ -288,15 +321,18 @@ def _insert(connection: Connection, rows: Sequence[Row]) -> None:
     )
 
 
-def _take_keys(connection: Connection, keyed: Sequence[Row]) -> dict[tuple[str, str], str]:
-    """Return whose job each key means; raise `SubmissionConflict` where the arguments differ."""
-    wanted: dict[tuple[str, str], tuple[str, bytes]] = {}
-    for row in keyed:
-        name = (row.told.workspace, row.submission_key or "")
-        told = hashlib.sha256(row.told.path.encode() + b"\0" + _canonical(row.args)).digest()
-        first = wanted.setdefault(name, (row.id, told))
-        if first[1] != told:
-            raise SubmissionConflict(name[1], first[0])
+def _take_keys(
+    connection: Connection, rows: Sequence[Row], keyed: Mapping[Key, Row]
+) -> tuple[dict[Key, str], set[Key]]:
+    """Return whose job each key means, and the keys that are new.
+
+    Raises `SubmissionConflict` where the arguments differ.
+    """
+    wanted = {name: (row.id, _meaning(row)) for name, row in keyed.items()}
+    for row in rows:
+        first = keyed.get((row.told.workspace, row.submission_key or ""), row)
+        if first is not row and _meaning(row) != _meaning(first):
+            raise SubmissionConflict(row.submission_key or "", first.id)
     names = sorted(wanted)
     parameters = {
         "workspaces": [n[0] for n in names],
@@ -306,21 +342,27 @@ def _take_keys(connection: Connection, keyed: Sequence[Row]) -> dict[tuple[str, 
         "keep_seconds": float(KEEP_KEYS_SECONDS),
         "now": None,
     }
-    connection.execute(sql.take_submission_keys, parameters)
-    rows = connection.execute(
+    taken = {(row[0], row[1]) for row in connection.execute(sql.take_submission_keys, parameters).fetchall()}
+    found = connection.execute(
         sql.submission_keys, {"workspaces": parameters["workspaces"], "keys": parameters["keys"]}
     ).fetchall()
-    known: dict[tuple[str, str], str] = {}
-    for workspace, key, job, args_hash in rows:
+    known: dict[Key, str] = {}
+    for workspace, key, job, args_hash in found:
         if bytes(args_hash) != wanted[workspace, key][1]:
             raise SubmissionConflict(key, job)
         known[workspace, key] = job
-    return known
+    return known, taken
+
+
+def _meaning(row: Row) -> bytes:
+    """Return a digest of what a submission asks for: a repeat has the same."""
+    return hashlib.sha256(row.told.path.encode() + b"\0" + _canonical(row.args)).digest()
 
 
 def _canonical(args: bytes) -> bytes:
-    # Numbers beyond orjson's reach and the like: the text itself is what we can compare.
+    # Numbers beyond 64 bits and lone surrogates go the slow way, and stay what they are.
+    value = decode(args)
     try:
-        return orjson.dumps(orjson.loads(args), option=orjson.OPT_SORT_KEYS)
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-        return args
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import select
 import socket
@@ -34,7 +35,7 @@ class Waiter:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._session = Session(database, "mill waiter")
-        self._futures: dict[str, Future[JobResult]] = {}
+        self._futures: dict[str, list[Future[JobResult]]] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._listening = threading.Event()
@@ -46,8 +47,10 @@ class Waiter:
     def expect(self, job: str) -> Future[JobResult]:
         """Return the Future of a job whose row says `awaited` (as it is submitted)."""
         self._listening.wait(5.0)
+        future: Future[JobResult] = Future()
         with self._lock:
-            return self._futures.setdefault(job, Future())
+            self._futures.setdefault(job, []).append(future)
+        return future
 
     def watch(self, jobs: Iterable[str], connection: Connection) -> list[Future[JobResult]]:
         """Return the Futures of jobs that were submitted before, finished or not."""
@@ -64,15 +67,27 @@ class Waiter:
         self._thread.join(5.0)
         self._woken.close()
         with self._lock:
-            for future in self._futures.values():
+            for future in itertools.chain.from_iterable(self._futures.values()):
                 future.cancel()
+
+    def _awaited(self) -> list[str]:
+        """Return the jobs somebody still waits for, and forget those whose futures were cancelled."""
+        with self._lock:
+            self._futures = {
+                job: left
+                for job, futures in self._futures.items()
+                if (left := [future for future in futures if not future.cancelled()])
+            }
+            return list(self._futures)
 
     def _complete(self, results: Iterable[JobResult]) -> None:
         for result in results:
             with self._lock:
-                future = self._futures.pop(result.id, None)
-            if future is not None:
-                future.set_result(result)
+                futures = self._futures.pop(result.id, [])
+            for future in futures:
+                # False: whoever waited has given up.
+                if future.set_running_or_notify_cancel():
+                    future.set_result(result)
 
     def _work(self) -> None:
         pause = 0.1
@@ -97,7 +112,7 @@ class Waiter:
         while not self._stop.is_set():
             if monotonic() - checked > RECHECK_SECONDS:
                 checked = monotonic()
-                self._look(list(self._futures))
+                self._look(self._awaited())
             for ring in connection.notifies(timeout=0):
                 if ring.channel == SETTLED:
                     rung = [job for job in ring.payload.split(",") if job in self._futures]

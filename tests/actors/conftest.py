@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
+from mill_actors.actors import puller as puller_module
 from mill_actors.actors import runner as runner_module
 from mill_actors.actors.completer import Completer
 from mill_actors.actors.context import NodeContext
@@ -23,6 +24,7 @@ from supervisors import SHUTDOWN, stop
 from supervisors.testing import Probe, Signals
 from tests.actors.desk import WORKER, Desk, the_script
 from tests.actors.stage import Puppet, Stage, Stager, a_script
+from tests.actors.yard import Hand, Yard, Yarder
 from tests.system.proxy import Proxy
 
 
@@ -106,3 +108,23 @@ def desk(config: Config, proxy: Proxy, dsn: str) -> Iterator[Desk]:
         context.hurry.set()
         stop(made.ref, SHUTDOWN)
         stop(puller, SHUTDOWN)
+
+
+@pytest.fixture
+def yards(config: Config, proxy: Proxy, dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yarder]:
+    """Make a Puller with Runners that are the test's; its connection goes through the proxy."""
+    monkeypatch.setattr(puller_module, "Runner", Hand)
+    opened: list[Yard] = []
+    with Client(dsn) as client, psycopg.connect(dsn, autocommit=True) as look:
+
+        def make(**worker: Any) -> Yard:
+            configured = replace(config, worker=replace(config.worker, **{"poll_seconds": 1e6, **worker}))
+            context = NodeContext(new_id(), configured, Database(proxy.dsn), {}, lambda: None)
+            look.execute("insert into mill.node (id, name) values (%s, 'test')", [context.node])
+            opened.append(Yard(context, client, look))
+            opened[-1].open()
+            return opened[-1]
+
+        yield make
+        for yard in opened:
+            yard.close()

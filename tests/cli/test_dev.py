@@ -96,6 +96,7 @@ def test_without_a_database_one_is_made_and_shared_by_the_folders_commands(bare:
         (picture,) = bare("tree", "--json").json
         assert picture["pid"] == dev.process.pid
         dev.signal(signal.SIGINT)
+        dev.until_err("SIGINT: finishing what runs")
         dev.end(0)
     # What is there is found again, and stops with the command that started it.
     assert [row["path"] for row in bare("job", "list", "--json").json] == ["f/a/hello"]

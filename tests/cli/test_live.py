@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from mill_actors.jobs.retry import ConstantRetry, RetryPolicy
@@ -126,6 +127,19 @@ def test_cancel_of_a_running_job(live: Mill, waiter: str, gate: Path) -> None:
     over = live("job", "cancel", finished, code=1)
     assert over.out == f"{finished}  success\n"
     assert "over already" in over.err
+
+
+def test_run_outlives_its_connection(live: Mill, waiter: str, gate: Path) -> None:
+    with live.running("run", waiter, "--arg", f"gate={gate}", "--json") as run:
+        run.until_err("waiting at")
+        with psycopg.connect(live.environ["DATABASE_URL"], autocommit=True) as connection:
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where datname = current_database() and application_name in ('mill client', 'mill waiter')"
+            )
+        run.until_err("the database is away; job ")
+        open_gate(gate)
+        assert run.end().json["result"] == "through"
 
 
 def test_ctrl_c_leaves_the_job_alone_and_says_how_to_cancel_it(live: Mill, hello: str) -> None:

@@ -25,7 +25,7 @@ limit %(limit)s
 for update of k skip locked;
 
 -- name: prune_concurrency_keys
--- A statement of its own, because it must see what was committed while we waited for no lock.
+-- Asked again under the locks: what was committed just before we took them is visible only now.
 delete from mill.concurrency_key k
 using unnest(%(workspaces)s::text[], %(keys)s::text[]) as w (workspace, key)
 where k.workspace = w.workspace and k.key = w.key

@@ -99,7 +99,7 @@ select id::text from back;
 
 -- name: cancel_requested
 -- Which of these were asked to be cancelled: a failed attempt of theirs is not retried.
-select q.id::text from mill.queue q
+select q.id::text, q.workspace, q.concurrency_key from mill.queue q
 where q.id = any (%(ids)s::uuid[]) and q.cancel_requested_at is not null;
 
 -- name: cancel_job
