@@ -11,7 +11,7 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.text import Text
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
 _LINE_SECONDS = 0.5
@@ -31,7 +31,7 @@ class Bar:
         self._live = console.is_terminal
         self._progress = Progress(
             TextColumn("orders"),
-            BarColumn(40),
+            BarColumn(20),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]:,.0f} jobs/s, {task.fields[open]:,} under way"),
             TimeElapsedColumn(),
@@ -69,13 +69,11 @@ class Bar:
 
 def show_figures(rows: Iterable[tuple[str, str, str]]) -> None:
     """Print name, value, and what it means."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True, style="bold")
-    table.add_column(style="dim")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table, soft_wrap=True)
+    told = list(rows)
+    names, values = (max(len(row[place]) for row in told) for place in (0, 1))
+    for name, value, meaning in told:
+        line = Text.assemble(f"{name:<{names}}  ", (f"{value:>{values}}", "bold"), "  ", (meaning, "dim"))
+        console.print(line, soft_wrap=True)
 
 
 def show_json(name: str, text: str) -> None:

@@ -38,8 +38,12 @@ class NodeContext:
         self.fenced = threading.Event()
         self.events = events or Events()
         self.counters = Counters()
-        self.events.subscribe(self.counters)
-        self.events.subscribe(log)
+        self._subscriptions = [self.events.subscribe(self.counters), self.events.subscribe(log)]
+
+    def close(self) -> None:
+        """End this life's part in the events, which may outlive it."""
+        for unsubscribe in self._subscriptions:
+            unsubscribe()
 
     def token_key(self, workspace: str) -> bytes:
         """Return the key that signs a workspace's tokens; blocks once for one made after our start."""

@@ -41,6 +41,8 @@ class Heartbeat(Process):
         self._session.close()
 
     def _beat(self) -> None:
+        if self._context.fenced.is_set():
+            return  # this life is over; its tree is being stopped
         send_after(self._context.config.node.beat_seconds, self.actor_ref, Beat())
         try:
             told = self._session.run(lambda connection: nodes.beat(connection, self._context.node))
@@ -52,7 +54,6 @@ class Heartbeat(Process):
         if not told.alive:
             logger.error("this node was declared dead; its jobs are rescued, it starts over")
             self._context.fence()
-            self.exit()
             return
         self.info = {"state": "alive", "nodes": len(told.beats)}
         send(self._rescuer, Beats(told.beats, told.admissions_wait, told.expiries_wait))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from time import monotonic
 from types import FrameType, TracebackType
 from typing import Literal, Self
@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 #: Beyond the grace, for the last commit; then the tree is abandoned and the Rescuer of another
 #: node (or our own next start) brings back what we held.
 STOP_SECONDS = 30.0
+#: After having been declared dead, a start that finds no database is tried again this often.
+START_SECONDS = 1.0
 
 End = Literal["stopped", "fenced", "gave up"]
 
@@ -50,6 +52,7 @@ class Node:
         self._session = Session(database, "mill node")
         self._tree: ActorRef[Supervisor] | None = None
         self._socket: TreeSocket | None = None
+        self._is_stopping = False
         self.context: NodeContext
 
     def __enter__(self) -> Self:
@@ -76,9 +79,17 @@ class Node:
             )
             return nodes.token_keys(connection)
 
-        keys = self._session.run(register)
+        try:
+            keys = self._session.run(register)
+        except BaseException:
+            self._session.close()
+            raise
         self.context = NodeContext(self.id, self.config, self.database, keys, self._fence, self._events)
-        self._tree = start_tree(self.context)
+        try:
+            self._tree = start_tree(self.context)
+        except BaseException:
+            self._close()
+            raise
         watch(self._tree, self, self._ended)
         self._socket = TreeSocket.open(self.context, self._tree)
 
@@ -92,6 +103,7 @@ class Node:
 
     def ask_to_stop(self) -> None:
         """Begin an ordered stop; `ends` tells when it is done."""
+        self._is_stopping = True
         try:
             self._session.run(lambda connection: nodes.stop_node(connection, self.id))
         except StoreUnavailable:
@@ -129,14 +141,18 @@ class Node:
         except StoreUnavailable:
             logger.warning("the database is away: this node's row is left to the others")
         self._session.close()
+        self.context.close()
 
     def _fence(self) -> None:
-        self.context.fenced.set()
-        self.context.hurry.set()
-        self.ends.put("fenced")
+        if not self.context.fenced.is_set():
+            self.context.fenced.set()
+            self.context.hurry.set()
+            self.ends.put("fenced")
 
-    def _ended(self, down: Down) -> None:
-        self.ends.put("stopped" if self.context.hurry.is_set() or down.reason == SHUTDOWN else "gave up")
+    def _ended(self, _: Down) -> None:
+        # The reason does not tell: a supervisor that gives up ends with SHUTDOWN too.
+        if not self.context.fenced.is_set():
+            self.ends.put("stopped" if self._is_stopping else "gave up")
 
 
 def run_node(
@@ -159,11 +175,22 @@ def run_node(
     handled = (signal.SIGTERM, signal.SIGINT)
     previous = {number: signal.signal(number, on_signal) for number in handled}
     previous[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, log_thread_tracebacks)
+    lives = 0
     try:
         while True:
             node = Node(config, database, events)
             node.ends = signals
-            node.start()
+            try:
+                node.start()
+            except StoreUnavailable:
+                # Whoever starts us is told at once; a life later the outage is waited for.
+                if not lives:
+                    raise
+                logger.warning("not started over yet, the database is away")
+                if _was_signalled(signals, START_SECONDS):
+                    return 0
+                continue
+            lives += 1
             logger.info("node %s (%s) is up", node.config.node.name, node.id)
             if started is not None:
                 started(node)
@@ -173,6 +200,13 @@ def run_node(
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _was_signalled(signals: SimpleQueue[End | int], seconds: float) -> bool:
+    try:
+        return isinstance(signals.get(timeout=seconds), int)
+    except Empty:
+        return False
 
 
 def _until_end(node: Node, signals: SimpleQueue[End | int]) -> End:
@@ -196,7 +230,7 @@ def _until_end(node: Node, signals: SimpleQueue[End | int]) -> End:
                 return "gave up"
         elif told == "fenced":
             node.stop()
-            return told
+            return "stopped" if asked else told
         else:
             node.close_after_end()
             return told

@@ -7,12 +7,14 @@ says so in the log of the node.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from functools import partial
 from typing import assert_never
 
 from mill_actors.actors.context import NodeContext
 from mill_actors.actors.messages import Printed
-from mill_actors.store.connection import Session
-from mill_actors.store.logs import LogChunk, write_logs
+from mill_actors.store.connection import Connection, Session, is_outage
+from mill_actors.store.logs import LogChunk, write_logs, write_what_goes
 from supervisors import Process, Reason
 
 logger = logging.getLogger(__name__)
@@ -45,9 +47,17 @@ class LogWriter(Process):
         waiting, self._waiting = self._waiting, []
         self._characters = 0
         if waiting:
-            self._session.insist(
-                lambda connection, _: write_logs(connection, waiting), self.stop_requested, "logs"
-            )
+            self._session.insist(partial(_write, waiting), self.stop_requested, "logs")
 
     def terminate(self, reason: Reason) -> None:
         self._session.close()
+
+
+def _write(chunks: Sequence[LogChunk], connection: Connection, _: int) -> None:
+    try:
+        write_logs(connection, chunks)
+    except Exception as error:
+        if is_outage(error):
+            raise
+        # One piece that Postgres refuses costs neither the others nor this actor.
+        write_what_goes(connection, chunks)

@@ -31,6 +31,7 @@ class Handle:
     """What the Puller knows of one Runner."""
 
     __slots__ = (
+        "broken",
         "idle_since",
         "in_flight",
         "is_slow",
@@ -53,6 +54,8 @@ class Handle:
         self.window = window
         self.in_flight = 0
         self.ready = False
+        #: its process could not import the script, and ends
+        self.broken = False
         self.pinned = False
         self.retiring = False
         self.retired_at = 0.0
@@ -67,7 +70,7 @@ class Handle:
     @property
     def room(self) -> int:
         """How many more jobs it may have in hand."""
-        return 0 if self.retiring else max(0, self.width - self.in_flight)
+        return 0 if self.retiring or self.broken else max(0, self.width - self.in_flight)
 
     @property
     def width(self) -> int:
@@ -124,7 +127,7 @@ class Pool:
         if handle.ready:
             self._failures.pop(version, None)
             self._errors.pop(version, None)
-        elif not handle.retiring:
+        elif handle.broken or not handle.retiring:
             self.failed(version)
         return handle
 
@@ -277,4 +280,11 @@ class Pool:
                 if share:
                     shares.append((handle, share))
                     left -= share
+            if left:
+                # What the fuller ones had no room for goes to the emptier ones.
+                for place, (handle, share) in enumerate(shares):
+                    if handle in open_handles and left:
+                        more = min(handle.room - share, left)
+                        shares[place] = (handle, share + more)
+                        left -= more
         return shares

@@ -163,10 +163,10 @@ class Puller(Process):
                     ready.ready = True
             case Broke(number, error):
                 if (broken := self._pool.handles.get(number)) is not None:
+                    broken.broken = True
                     self._pool.broke((broken.script.workspace, broken.script.hash), error)
             case Poll():
                 self._dry = False
-                self._pinning = True
                 self._poll_later()
             case Due():
                 self._dry = False
@@ -176,6 +176,8 @@ class Puller(Process):
                 self._pinning = True
                 self._pinning_later = False
             case Reconcile():
+                # A lost ring of a deployment is made good here, not with each poll: an idle node is quiet.
+                self._pinning = True
                 self._release_missing()
                 send_after(RECONCILE_SECONDS, self.actor_ref, Reconcile())
             case Sweep():
@@ -276,7 +278,7 @@ class Puller(Process):
             send_after(max(0.0, seconds) + 0.001, self.actor_ref, Due())
 
     def _poll_later(self) -> None:
-        pause = self._limits.poll_seconds * random.uniform(0.5, 1.0)  # noqa: S311  jitter
+        pause = self._limits.poll_seconds * random.uniform(0.8, 1.2)  # noqa: S311  jitter
         send_after(pause, self.actor_ref, Poll())
 
     # -- dispatching ---------------------------------------------------------------

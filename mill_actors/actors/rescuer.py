@@ -57,6 +57,7 @@ class Rescuer(Process):
         except StoreUnavailable as error:
             logger.warning("no rescue, the database is away: %s", error.__cause__)
             self._watch.miss()
+            self._admitting = False
 
     def terminate(self, reason: Reason) -> None:
         self._session.close()

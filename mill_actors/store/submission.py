@@ -172,6 +172,7 @@ def _submit(
                     "workspaces": [k[0] for k in ordered],
                     "keys": [k[1] for k in ordered],
                     "limits": [k[2] for k in ordered],
+                    "inside": inside,
                 },
             )
             if not inside:

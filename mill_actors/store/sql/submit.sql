@@ -54,12 +54,18 @@ select c.id::text from mill.completed_job c where c.id = any (%(ids)s::uuid[]) l
 
 -- name: put_concurrency_keys
 -- In the order of lock_concurrency_keys, so that nobody waits on each other crosswise. A key that is
--- there with this limit is not touched: inside a caller's own transaction nobody shall wait for it.
+-- there with this limit is not touched, and inside a caller's own transaction a new one is left to
+-- the sweep: nobody shall wait for a transaction that lasts.
 insert into mill.concurrency_key as k (workspace, key, max_running)
 select s.workspace, s.key, s.max_running
 from unnest(%(workspaces)s::text[], %(keys)s::text[], %(limits)s::integer[]) as s (workspace, key, max_running)
-where s.max_running is distinct from (
-  select c.max_running from mill.concurrency_key c where c.workspace = s.workspace and c.key = s.key)
+left join lateral (
+  select c.max_running from mill.concurrency_key c
+  where c.workspace = s.workspace and c.key = s.key
+  limit 1
+) c on true
+where s.max_running is distinct from c.max_running
+  and (c.max_running is not null or not %(inside)s)
 order by s.workspace collate "C", s.key collate "C"
 on conflict (workspace, key) do update
   set max_running = excluded.max_running
