@@ -167,6 +167,7 @@ class Puller(Process):
                     self._pool.broke((broken.script.workspace, broken.script.hash), error)
             case Poll():
                 self._dry = False
+                self._pinning = True
                 self._poll_later()
             case Due():
                 self._dry = False
@@ -176,8 +177,6 @@ class Puller(Process):
                 self._pinning = True
                 self._pinning_later = False
             case Reconcile():
-                # A lost ring of a deployment is made good here, not with each poll: an idle node is quiet.
-                self._pinning = True
                 self._release_missing()
                 send_after(RECONCILE_SECONDS, self.actor_ref, Reconcile())
             case Sweep():

@@ -41,6 +41,7 @@ class Floor:
         self.database = Database(dsn)
         self._closing = ExitStack()
         self.connection = self.connect()
+        self._observer = self.connect()
 
     def __enter__(self) -> Self:
         return self
@@ -142,9 +143,13 @@ class Floor:
         """Do `work` in a thread, with a connection of its own."""
         return Rival(self, work)
 
-    def waits_for_lock(self, pid: int) -> bool:
-        row = self.value("select wait_event_type from pg_stat_activity where pid = %s", pid)
-        return bool(row == "Lock")
+    def somebody_waits(self) -> bool:
+        """Whether anybody in this database waits for a lock."""
+        # A connection of its own: within a transaction pg_stat_activity does not move.
+        row = self._observer.execute(
+            "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')"
+        ).fetchone()
+        return bool(row and row[0])
 
 
 class Hand:
@@ -213,7 +218,7 @@ class Rival(Generic[T]):
         """Whether it waits for a lock now; False: it has ended without one."""
         deadline = monotonic() + PATIENCE_SECONDS
         while self._thread.is_alive():
-            if self._floor.waits_for_lock(self._connection.info.backend_pid):
+            if self._floor.somebody_waits():
                 return True
             assert monotonic() < deadline, "it neither ends nor waits for a lock"
             time.sleep(0.001)
