@@ -63,7 +63,7 @@ class Handle:
         self.is_slow = False
         #: the serial of its latest `Returned`
         self.returns = 0
-        #: its version was pinned and has been replaced
+        #: its version has been replaced
         self.obsolete = False
         self.idle_since = monotonic()
 

@@ -45,7 +45,7 @@ from mill_actors.actors.messages import (
 )
 from mill_actors.actors.pool import Handle, Pool, Version
 from mill_actors.actors.runner import Runner
-from mill_actors.errors import StoreUnavailable
+from mill_actors.errors import ScriptNotFound, StoreUnavailable
 from mill_actors.events import Moved
 from mill_actors.ids import new_id
 from mill_actors.jobs.job import ClaimedJob
@@ -108,6 +108,8 @@ class Puller(Process):
         self._pool = Pool(self._limits.processes, self._limits.prefetch_seconds)
         self._scripts: dict[Version, Script] = {}
         self._pinned: dict[Version, Script] = {}
+        #: Which version paths mean, as far as we were told: (workspace, path) → hash.
+        self._current: dict[tuple[str, str], str] = {}
         self._tags: list[str] = list(self._limits.tags)
         self._numbers = 0
         self._dry = False
@@ -173,9 +175,11 @@ class Puller(Process):
                 self._dry = False
             case CancelRequested(jobs):
                 self._cancel(jobs)
-            case Deployed():
+            case Deployed(name):
                 self._pinning = True
                 self._pinning_later = False
+                if name:
+                    self._outdate(name)
             case Reconcile():
                 self._release_missing()
                 send_after(RECONCILE_SECONDS, self.actor_ref, Reconcile())
@@ -359,6 +363,7 @@ class Puller(Process):
         if ref is None:
             return None
         handle = self._pool.add(number, ref, script)
+        handle.obsolete = self._current.get((script.workspace, script.path), script.hash) != script.hash
         self.monitor(ref)
         return handle
 
@@ -453,6 +458,8 @@ class Puller(Process):
             s for s in current if "*" in wanted or s.path in wanted or f"{s.workspace}:{s.path}" in wanted
         ]
         pinned = {(s.workspace, s.hash): s for s in mine}
+        for script in current:
+            self._replace(script)
         for handle in self._pool.handles.values():
             version = (handle.script.workspace, handle.script.hash)
             if handle.pinned and version not in pinned:
@@ -472,8 +479,24 @@ class Puller(Process):
                     started.pinned = True
             elif not self._pinning_later:
                 self._pinning_later = True
-                send_after(PIN_SECONDS, self.actor_ref, Deployed(script.path))
+                send_after(PIN_SECONDS, self.actor_ref, Deployed(""))
         self._serve([*self._limits.tags, *sorted({s.tag for s in mine} - set(self._limits.tags))])
+
+    def _outdate(self, name: str) -> None:
+        """A path means another version now: look which."""
+        workspace, _, path = name.partition(":")
+        try:
+            self._replace(self._session.run(lambda c: scripts.script_by_path(c, workspace, path)))
+        except (StoreUnavailable, ScriptNotFound):
+            return  # the Runners it has go when somebody needs their place
+
+    def _replace(self, script: Script) -> None:
+        """Runners of its path's other versions end once nothing is left for them."""
+        self._current[script.workspace, script.path] = script.hash
+        for handle in self._pool.handles.values():
+            theirs = handle.script
+            if (theirs.workspace, theirs.path) == (script.workspace, script.path):
+                handle.obsolete = theirs.hash != script.hash
 
     def _serve(self, tags: list[str]) -> None:
         if sorted(tags) == sorted(self._tags):

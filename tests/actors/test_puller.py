@@ -532,6 +532,42 @@ def test_a_new_version_is_pinned_and_the_old_one_drained(yards: Yarder) -> None:
     assert yard.drained.get(timeout=10.0) == first.number
 
 
+def test_the_old_version_of_a_script_that_is_not_dedicated_goes_too(yards: Yarder) -> None:
+    yard = yards(processes=3)
+    yard.start()
+    old, _ = a_busy_runner(yard, "a")
+    other, _ = a_busy_runner(yard, "b")
+    (late,) = yard.submit(1, "a", scheduled_in_seconds=1e6)
+    yard.deploy("a", "2")
+    yard.tell(Deployed("default:f/test/a"))
+    assert yard.drained.get(timeout=10.0) == old.number
+    yard.settle()
+    assert yard.drained.empty(), other
+    # A job of the old version that comes still has a process of its own version, which then goes.
+    yard.look.execute("update mill.queue set scheduled_for = now() where id = %s", [late])
+    yard.wake()
+    _, jobs = yard.run()
+    again = yard.hand()
+    assert again.script == old.script
+    yard.ready(again)
+    yard.finish(again, jobs)
+    assert yard.drained.get(timeout=10.0) == again.number
+
+
+def test_going_back_to_a_version_keeps_its_process(yards: Yarder) -> None:
+    yard = yards()
+    yard.start()
+    hand, _ = a_busy_runner(yard, "a")
+    yard.submit(1)
+    yard.wake()
+    _, jobs = yard.run()
+    for body in ("2", "1"):
+        yard.deploy("a", body)
+        yard.tell(Deployed("default:f/test/a"))
+    yard.finish(hand, jobs)
+    assert yard.drained.empty()
+
+
 def test_jobs_of_the_old_version_are_worked_off_by_it(yards: Yarder) -> None:
     yard = yards(dedicated=("f/test/a",))
     yard.deploy("a", dedicated=True)
