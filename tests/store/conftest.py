@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -18,9 +19,9 @@ from tests.store.floor import Floor
 _NUMBERS = itertools.count()
 
 
-@pytest.fixture
-def dsn(server: Server, template: str) -> Iterator[str]:
-    """A migrated database of the test's own; copied as files, which is five times faster here."""
+@contextmanager
+def _copy(server: Server, template: str) -> Iterator[str]:
+    # As files, which is five times faster here than by the log.
     name = sql.Identifier(f"mill_store_{os.getpid()}_{next(_NUMBERS)}")
     with psycopg.connect(server.dsn, autocommit=True) as connection:
         strategy = sql.SQL("" if connection.info.server_version < 150000 else "strategy file_copy")
@@ -32,6 +33,30 @@ def dsn(server: Server, template: str) -> Iterator[str]:
     finally:
         with psycopg.connect(server.dsn, autocommit=True) as connection:
             connection.execute(sql.SQL("drop database {} with (force)").format(name))
+
+
+@pytest.fixture
+def dsn(server: Server, template: str) -> Iterator[str]:
+    """A migrated database of the test's own."""
+    with _copy(server, template) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="module")
+def shared_dsn(server: Server, template: str) -> Iterator[str]:
+    """A migrated database for the tests of a module."""
+    with _copy(server, template) as dsn, Floor(dsn) as floor:
+        floor.deploy("f/a/b")
+        floor.deploy("f/a/one", concurrency_limit=1)
+        yield dsn
+
+
+@pytest.fixture
+def shared_floor(shared_dsn: str) -> Iterator[Floor]:
+    """The module's database without the jobs of the tests before."""
+    with Floor(shared_dsn) as floor:
+        floor.clear()
+        yield floor
 
 
 @pytest.fixture

@@ -70,6 +70,14 @@ class Floor:
     def do(self, statement: str, *values: object) -> int:
         return self.connection.execute(statement.encode(), values).rowcount
 
+    def clear(self) -> None:
+        """Remove all jobs and nodes, and what belongs to them."""
+        for table in (
+            "queue", "concurrency_key", "concurrency_slot", "submission_key", "completed_job", "job_attempt",
+            "job_log", "node",
+        ):  # fmt: skip
+            self.do(f"delete from mill.{table}")
+
     # -- scripts and jobs ----------------------------------------------------------
 
     def deploy(self, path: str, workspace: str = "default", content: str = "", **options: Any) -> Script:
@@ -143,13 +151,13 @@ class Floor:
         """Do `work` in a thread, with a connection of its own."""
         return Rival(self, work)
 
-    def somebody_waits(self) -> bool:
-        """Whether anybody in this database waits for a lock."""
+    def waiting(self) -> set[int]:
+        """Return the process ids of those in this database that wait for a lock."""
         # A connection of its own: within a transaction pg_stat_activity does not move.
-        row = self._observer.execute(
-            "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')"
-        ).fetchone()
-        return bool(row and row[0])
+        rows = self._observer.execute(
+            "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        ).fetchall()
+        return {row[0] for row in rows}
 
 
 class Hand:
@@ -214,11 +222,15 @@ class Rival(Generic[T]):
         except BaseException as error:  # noqa: BLE001  handed to whoever asks for the result
             self._error = error
 
-    def waits(self) -> bool:
-        """Whether it waits for a lock now; False: it has ended without one."""
+    def waits(self, *, itself: bool = False) -> bool:
+        """Whether it waits for a lock now; False: it has ended without one.
+
+        Its work may use another connection, a hand's; `itself`: it uses the one that it got.
+        """
         deadline = monotonic() + PATIENCE_SECONDS
         while self._thread.is_alive():
-            if self._floor.somebody_waits():
+            waiting = self._floor.waiting()
+            if self._connection.info.backend_pid in waiting if itself else waiting:
                 return True
             assert monotonic() < deadline, "it neither ends nor waits for a lock"
             time.sleep(0.001)

@@ -202,7 +202,7 @@ class Fleet:
 
     def processes(self) -> list[psutil.Process]:
         """Return every living language process, and what it has left, of any node of ours."""
-        mine = str(self.folder).encode()
+        mine = tuple(f"{node.work_dir}/".encode() for node in self.nodes)
         found = []
         nodes = {node.pid for node in self.nodes}
         for process in psutil.process_iter():
@@ -211,13 +211,15 @@ class Fleet:
             with suppress(OSError, psutil.Error):
                 said = Path(f"/proc/{process.pid}/cmdline").read_bytes()
                 place = os.fsencode(Path(f"/proc/{process.pid}/cwd").readlink())
-                if (mine in said or place.startswith(mine)) and process.status() != psutil.STATUS_ZOMBIE:
+                # An embedded server may lie in a work folder too.
+                is_ours = any(folder in said for folder in mine) and b"/postgres/" not in said
+                is_there = place.startswith(mine) and b"/postgres/" not in place
+                if (is_ours or is_there) and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
         return found
 
     def close(self) -> None:
-        for gate in self._gates:
-            gate.open()
+        self.open_gates()
         for node in self.nodes:
             node.kill()
         if self._connection is not None:
@@ -238,6 +240,10 @@ class Fleet:
         gate = Gate(self.folder / name)
         self._gates.append(gate)
         return gate
+
+    def open_gates(self) -> None:
+        for gate in self._gates:
+            gate.open()
 
     def submit(self, count: int = 1, gate: Gate | None = None, **options: Any) -> list[str]:
         """Submit jobs of the script WORK."""

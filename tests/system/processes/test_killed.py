@@ -56,7 +56,7 @@ def test_the_last_node_is_killed_and_a_new_one_takes_over(fleet: Fleet) -> None:
     gate.open()
     fleet.start("last")
     fleet.await_end()
-    assert fleet.value("select max(rescues) from mill.completed_job") == 3
+    assert fleet.value("select sum(rescues) from mill.completed_job") >= 3
     fleet.check()
 
 
