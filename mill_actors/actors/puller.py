@@ -276,6 +276,7 @@ class Puller(Process):
         try:
             seconds = self._session.run(lambda c: claims.next_due_seconds(c, self._tags))
         except StoreUnavailable:
+            send_after(DUE_SECONDS, self.actor_ref, Due())
             return
         if seconds is not None and seconds < self._limits.poll_seconds:
             send_after(max(0.0, seconds) + 0.001, self.actor_ref, Due())

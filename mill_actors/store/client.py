@@ -132,8 +132,8 @@ class Client:
     def expect(self, job: str) -> Future[JobResult]:
         """Return the Future of any job's result; raise `JobNotFound` for an unknown one."""
         waiter = self._waiting()
-        self.job(job)
-        return self._run(lambda own: waiter.watch([job], own))[0]
+        found = self.job(job)
+        return self._run(lambda own: waiter.watch([found.id], own))[0]
 
     def wait(self, job: str, timeout: float | None = None) -> JobResult:
         """Wait for the end of a job."""

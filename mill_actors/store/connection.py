@@ -91,7 +91,11 @@ class Database(Struct, frozen=True):
             raise ConfigError([f"{setting}: is no address of a PostgreSQL"]) from None
         adapt(connection)
         if direct or self.direct_dsn is None:
-            connection.execute(SETTINGS)
+            try:
+                connection.execute(SETTINGS)
+            except psycopg.OperationalError as error:
+                connection.close()
+                raise StoreUnavailable from error
         return connection
 
 

@@ -7,11 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
-from psycopg import DataError
 
 from mill_actors.errors import JobNotFound
 from mill_actors.store.connection import Connection
-from mill_actors.store.decoding import decode
+from mill_actors.store.decoding import decode, job_id, storable
 from mill_actors.store.notify import CANCEL, notify, ring_queue, ring_settled
 from mill_actors.store.queries import sql
 from mill_actors.store.settlement import cancelled_result, free_and_admit
@@ -99,11 +98,7 @@ class JobResult(Struct, frozen=True):
 
 def get_job(connection: Connection, workspace: str, job: str) -> Job:
     """Return one job; raise `JobNotFound`."""
-    try:
-        row = connection.execute(sql.get_job, {"workspace": workspace, "id": job}).fetchone()
-    except DataError:
-        # What is no UUID is no job's id.
-        row = None
+    row = connection.execute(sql.get_job, {"workspace": workspace, "id": job_id(job)}).fetchone()
     if row is None:
         raise JobNotFound(job)
     return Job(*row)
@@ -111,7 +106,7 @@ def get_job(connection: Connection, workspace: str, job: str) -> Job:
 
 def job_attempts(connection: Connection, workspace: str, job: str) -> list[Attempt]:
     """Return the attempts before the last one, oldest first."""
-    rows = connection.execute(sql.job_attempts, {"workspace": workspace, "id": job}).fetchall()
+    rows = connection.execute(sql.job_attempts, {"workspace": workspace, "id": job_id(job)}).fetchall()
     return [Attempt(*row) for row in rows]
 
 
@@ -187,6 +182,7 @@ def cancel_job(
     A running job is settled by whoever holds it; `force` takes the claim away, so that whatever
     its worker still answers is stale. Raises `JobNotFound` for a job that is unknown or over.
     """
+    job, reason = job_id(job), None if reason is None else storable(reason)
     with connection.transaction():
         row = connection.execute(
             sql.cancel_job,

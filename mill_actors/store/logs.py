@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from mill_actors.store.arrays import literal
 from mill_actors.store.connection import Connection, is_outage
+from mill_actors.store.decoding import job_id, storable
 from mill_actors.store.queries import sql
 
 logger = logging.getLogger(__name__)
@@ -34,19 +35,9 @@ def write_logs(connection: Connection, chunks: Sequence[LogChunk]) -> None:
             "positions": literal(str(c.position) for c in chunks),
             "attempts": literal(str(c.attempt) for c in chunks),
             "workspaces": [c.workspace for c in chunks],
-            "texts": [_storable(c.text) for c in chunks],
+            "texts": [storable(c.text) for c in chunks],
         },
     )
-
-
-def _storable(text: str) -> str:
-    # Postgres' text has no NUL, and UTF-8 no half of a surrogate pair.
-    text = text.replace("\0", "\N{SYMBOL FOR NULL}")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace").decode()
-    return text
 
 
 def write_what_goes(connection: Connection, chunks: Sequence[LogChunk]) -> None:
@@ -66,6 +57,6 @@ def read_logs(
     """Return what came after (attempt, position), in order."""
     rows = connection.execute(
         sql.read_logs,
-        {"workspace": workspace, "id": job, "attempt": after[0], "position": after[1]},
+        {"workspace": workspace, "id": job_id(job), "attempt": after[0], "position": after[1]},
     ).fetchall()
     return [LogChunk(job, workspace, attempt, position, text) for attempt, position, text in rows]

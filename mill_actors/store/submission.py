@@ -24,7 +24,7 @@ from mill_actors.jobs.retry import RetryPolicy
 from mill_actors.jobs.script import Script
 from mill_actors.store.arrays import JsonArray, literal
 from mill_actors.store.connection import Connection
-from mill_actors.store.decoding import decode
+from mill_actors.store.decoding import decode, storable
 from mill_actors.store.queries import sql
 from mill_actors.store.scripts import script_by_path
 from mill_actors.store.settlement import Key, free_and_admit
@@ -234,8 +234,7 @@ def _fill(template: str, told: Submission, args: bytes) -> str:
     if "$args[" in key:
         values = decode(args)
         key = _ARGS_OF.sub(lambda m: str(values.get(m.group(1), "")), key)
-        # Arguments may hold what Postgres' text cannot.
-        key = key.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "backslashreplace").decode()
+        key = storable(key)
     return key[:1000]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import select
 import socket
 import threading
@@ -105,7 +106,7 @@ class Waiter:
         self._session.close()
 
     def _listen(self, connection: Connection) -> None:
-        checked = 0.0
+        checked = -math.inf
         poll = select.poll()
         poll.register(connection.fileno(), select.POLLIN)
         poll.register(self._woken.fileno(), select.POLLIN)

@@ -779,6 +779,16 @@ def test_a_claim_whose_reply_was_lost_is_asked_for_what_it_holds(yards: Yarder, 
     assert yard.claims.get(timeout=10.0).action is Action.CLAIM
 
 
+def test_a_scheduled_job_is_not_forgotten_because_a_look_ahead_failed(yards: Yarder, proxy: Proxy) -> None:
+    yard = yards()
+    yard.deploy()
+    (job,) = yard.submit(1, scheduled_in_seconds=0.3)
+    lost = proxy.lose_reply("mill puller", b"next_due")
+    yard.start()
+    assert ids(yard.run()[1]) == [job]
+    assert lost.is_set()
+
+
 def test_it_waits_for_a_database_that_is_away(yards: Yarder, proxy: Proxy) -> None:
     yard = yards(processes=1)
     yard.start()

@@ -94,7 +94,9 @@ MOVES: list[Callable[[Scene, Connection], None]] = [
     Scene.cancel_last, Scene.rescue, Scene.beat, Scene.admit, Scene.expire, Scene.submit, Scene.prune,
     Scene.wait_for_all,
 ]  # fmt: skip
-PAIRS = list(itertools.product(MOVES, MOVES))
+# Those that never wait with a lock in hand, or do what another does, are left to the last test.
+MANY = [move for move in MOVES if move not in (Scene.beat, Scene.expire, Scene.cancel_last)]
+PAIRS = list(itertools.combinations_with_replacement(MANY, 2))
 
 
 def is_consistent(floor: Floor) -> None:

@@ -280,6 +280,14 @@ class Engine:
         self._gates.append(gate)
         return gate
 
+    def reconnect(self) -> None:
+        """Connect anew, after the test has stopped the server."""
+        self.look.close()
+        self.client.close()
+        self.client = Client(self.dsn)
+        self.look = psycopg.connect(self.dsn, autocommit=True)
+        self.oracle = Oracle(self.look, self.ledger)
+
     # -- waiting -------------------------------------------------------------------
 
     def all_done(self, jobs: Sequence[str], seconds: float = 30.0) -> None:

@@ -37,6 +37,7 @@ class Line:
         self._proxy = proxy
         self._client = client
         self._server = proxy.connect()
+        self._is_ready = False
         self._trap: Trap | None = None
         self._swallowed = b""
         self.thread = threading.Thread(target=self._carry, name="proxy line", daemon=True)
@@ -61,13 +62,15 @@ class Line:
         if not self.application:
             _, _, after = data.partition(b"application_name\0")
             self.application = after.partition(b"\0")[0] or b"?"
-        if self._trap is None:
+        if self._trap is None and self._is_ready:
             self._trap = self._proxy.sprung_by(self.application, data)
         self._server.sendall(data)
         return True
 
     def _down(self, data: bytes) -> bool:
         if self._trap is None:
+            # Before the first ReadyForQuery it is still the greeting.
+            self._is_ready = self._is_ready or b"Z\0\0\0\5" in data
             self._client.sendall(data)
             return True
         self._swallowed += data

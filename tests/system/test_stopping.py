@@ -15,14 +15,16 @@ def rows(engine: Engine, jobs: list[str]) -> set[tuple[str, int, int]]:
     return {(job.status, job.attempt, job.rescues) for job in found}
 
 
-def test_signals_without_a_pause_are_three_signals(engine: Engine) -> None:
+def test_a_third_signal_leaves_no_process_behind(engine: Engine) -> None:
     node = engine.node_process(node__grace_seconds=1000)
     engine.deploy_ledger()
     gate = engine.gate()
     jobs = engine.submit(2, args={"gate": gate.path})
     engine.started(2)
     processes = node.language_processes()
-    for _ in range(3):
+    node.signal(signal.SIGINT)
+    node.wait("log", lambda line: "finishing what runs" in line["text"])
+    for _ in range(2):
         node.signal(signal.SIGINT)
     assert node.exit_code() in {0, 1}
     engine.all_gone(processes)

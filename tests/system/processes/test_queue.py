@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from datetime import timedelta
 
@@ -100,7 +101,7 @@ def test_cancels_of_waiting_running_and_forced_jobs(fleet: Fleet) -> None:
     node.suspend()  # nobody is there to settle it
     assert fleet.client.cancel(forced, "now", force=True) == "cancelled"
     assert fleet.client.job(forced).status == "cancelled"
-    node.popen.send_signal(18)  # SIGCONT
+    node.signal(signal.SIGCONT)
     gate.open()
     fleet.submit(1)
     fleet.await_end()

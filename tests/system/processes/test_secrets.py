@@ -173,7 +173,9 @@ def test_as_the_same_user_it_is_in_no_environment_argument_or_descriptor(
     }  # fmt: skip
     result = fleet.run("f/system/search", arguments)
     assert result.succeeded, result
-    own = [place for place in result.value["found"] if place in {"environ", "argv"} or place.startswith("fd ")]
+    own = [
+        place for place in result.value["found"] if place in {"environ", "argv"} or place.startswith("fd ")
+    ]
     assert own == []
     languages = {entry.pid for entry in fleet.processes()}
     assert languages

@@ -19,7 +19,7 @@ PYTHON = {
     "segfault": ("import ctypes; ctypes.string_at(0)", "ProcessDied", "signal 11"),
     "raise": ("class Mine(BaseException): pass\n    raise Mine('no')", "Mine", "no"),
     "loop": ("while True: pass", "Timeout", "1 s"),
-    "memory": ("kept = []\n    while True: kept.append(bytearray(10_000_000))", "MemoryError", ""),  # has no message in Python itself
+    "memory": ("kept = []\n    while True: kept.append(bytearray(10_000_000))", "MemoryError", ""),
     "huge": ("return 'x' * 100_000_000", "ResultTooLarge", ""),
     "zero": ("return 'a\\0b'", None, ""),
     "surrogate": ("return '\\ud800'", None, ""),
