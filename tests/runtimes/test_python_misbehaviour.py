@@ -279,6 +279,7 @@ def test_the_memory_limit_is_an_error_of_the_script(python: Start) -> None:
     warm = python("def main(mb): return len(bytearray(mb << 20))", memory_mb=300)
     error = warm.error({"mb": 1000})
     assert error["name"] == "MemoryError"
+    assert "memory limit" in error["message"]
     assert "in main" in error["stack"]
     assert warm.result({"mb": 10}) == 10 << 20
 

@@ -73,6 +73,9 @@ def describe(error: BaseException) -> bytes:
         if isinstance(error, SystemExit):
             code = "" if error.code is None else repr(error.code)
             message = f"the script called sys.exit({code})"
+        elif isinstance(error, MemoryError) and not message:
+            # Python itself has no words for it.
+            message = "the process has reached its memory limit"
         answer = {"name": type(error).__name__, "message": message, "stack": _stack(error)}
         extra = {key: value for key, value in vars(error).items() if key != "__notes__"}
     answer["message"] = _cut(answer["message"])
