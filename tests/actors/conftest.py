@@ -63,7 +63,9 @@ def stage(config: Config, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stager]:
             Probe.spawn(heard[0], name=context.address("completer")),
             Probe.spawn(heard[1]),
             Probe.spawn(heard[2], name=context.address("log writer")),
-            *heard,
+            heard[0],
+            heard[1],
+            heard[2],
         )
 
         def start_process(owner: Any, *_: object) -> Puppet:
@@ -101,7 +103,9 @@ def desk(config: Config, proxy: Proxy, dsn: str) -> Iterator[Desk]:
     with Client(dsn) as client, psycopg.connect(dsn, autocommit=True) as look:
         client.deploy(the_script())
         look.execute("insert into mill.node (id, name) values (%s, 'test')", [context.node])
-        ref = Completer.spawn(context, WORKER, context.address("worker/puller"), name=context.address("completer"))
+        ref = Completer.spawn(
+            context, WORKER, context.address("worker/puller"), name=context.address("completer")
+        )
         made = Desk(context, client, look, puller, heard, ref)
         context.events.subscribe(made.moves.put)
         yield made

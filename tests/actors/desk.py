@@ -61,8 +61,8 @@ class Desk:
         self.ref.tell(Outcomes(finished, retried, logs))
 
     def holding(self, timeout: float = 15.0) -> frozenset[str]:
-        held: frozenset[str] = self.ref.ask(Holding(), timeout=timeout)
-        return held
+        held: Any = self.ref.ask(Holding(), timeout=timeout)
+        return frozenset(held)
 
     def settled(self, count: int) -> int:
         """Wait until the Puller has heard of so many; return the bytes of their results."""

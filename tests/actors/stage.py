@@ -118,7 +118,9 @@ class Puppet:
                 data += os.read(self.permits.fd, PERMIT_BYTES)
             except BlockingIOError:
                 break
-        return [int.from_bytes(data[at : at + PERMIT_BYTES], "little") for at in range(0, len(data), PERMIT_BYTES)]
+        return [
+            int.from_bytes(data[at : at + PERMIT_BYTES], "little") for at in range(0, len(data), PERMIT_BYTES)
+        ]
 
     def print(self, text: str | bytes) -> int:
         """Print, and return the size of the capture file."""
@@ -132,7 +134,9 @@ class Puppet:
     def ready(self) -> bytes:
         return b'["ready",0,%d]' % self.capture.size()
 
-    def done(self, job: ClaimedJob, result: bytes = b"null", *, out: int | None = None, us: int = 10) -> bytes:
+    def done(
+        self, job: ClaimedJob, result: bytes = b"null", *, out: int | None = None, us: int = 10
+    ) -> bytes:
         out = self.capture.size() if out is None else out
         return b'["done","%b","%b",%d,%d,%b]' % (job.id.encode(), job.claim.encode(), out, us, result)
 
@@ -189,8 +193,8 @@ class Stage:
 
     def settle(self) -> frozenset[str]:
         """Return once the Runner has handled everything so far: which jobs it holds then."""
-        holding: frozenset[str] = self.ref.ask(Holding(), timeout=10.0)
-        return holding
+        holding: Any = self.ref.ask(Holding(), timeout=10.0)
+        return frozenset(holding)
 
     def run(self, jobs: Iterable[ClaimedJob]) -> None:
         self.ref.tell(Run(list(jobs)))

@@ -113,7 +113,9 @@ def test_a_forged_end_is_no_failure(capture: Capture, out: int) -> None:
     assert text_of(chunks).endswith("def")
 
 
-PIECES = st.lists(st.tuples(st.text(max_size=12), st.sampled_from(["progress", "end", "nothing"])), max_size=12)
+PIECES = st.lists(
+    st.tuples(st.text(max_size=12), st.sampled_from(["progress", "end", "nothing"])), max_size=12
+)
 
 
 @given(pieces=PIECES, piece_bytes=st.integers(4, 40))
@@ -152,5 +154,5 @@ def test_no_log_is_longer_than_the_limit(data: bytes, limit: int, looks: set[int
     said, _, note = text.partition("\n[output beyond")
     assert bool(note) == (len(data) > limit)
     assert len(said) <= limit
-    assert said == data[: limit].decode("utf-8", "replace")[: len(said)]
+    assert said == data[:limit].decode("utf-8", "replace")[: len(said)]
     assert len(said.encode("utf-8", "replace")) >= min(len(data), limit) - 3

@@ -160,7 +160,9 @@ def test_a_cancelled_job_is_taken_out_wherever_it_is() -> None:
 
 
 OPERATIONS = st.lists(
-    st.tuples(st.sampled_from(["hold", "front", "take", "cancel"]), st.sampled_from([A, B]), st.integers(0, 6)),
+    st.tuples(
+        st.sampled_from(["hold", "front", "take", "cancel"]), st.sampled_from([A, B]), st.integers(0, 6)
+    ),
     max_size=30,
 )
 

@@ -15,8 +15,10 @@ from mill_actors.actors.messages import (
     Deployed,
     Outcomes,
     Poll,
+    Progress,
     Reconcile,
     Release,
+    Returned,
     Settled,
     Wake,
 )
@@ -111,7 +113,7 @@ def test_a_full_completer_stops_the_claims(yards: Yarder, monkeypatch: pytest.Mo
         jobs = yard.run()[1]
         claimed += jobs
         hand.held.clear()
-        yard.tell(puller_module.Progress(hand.number, len(jobs), 1992 * len(jobs)))
+        yard.tell(Progress(hand.number, len(jobs), 1992 * len(jobs)))
         yard.settle()
     assert len(claimed) == 20  # done by the Runner, and not settled
     assert yard.runs.empty()
@@ -127,7 +129,7 @@ def test_big_results_stop_the_claims_too(yards: Yarder, monkeypatch: pytest.Monk
     yard.submit(1)
     yard.wake()
     yard.run()
-    yard.tell(puller_module.Progress(hand.number, 1, 100, 2000))
+    yard.tell(Progress(hand.number, 1, 100, 2000))
     yard.submit(5)
     yard.wake()
     assert yard.runs.empty()
@@ -235,7 +237,7 @@ def test_jobs_behind_a_slow_one_go_to_another_runner(yards: Yarder) -> None:
     number, _ = yard.run()
     assert number == second.number
     yard.ready(second)
-    seen = []
+    seen: list[str] = []
     while len(seen) < 9:
         seen += ids(list(second.held))
         yard.finish(second, list(second.held))
@@ -397,9 +399,7 @@ def test_a_broken_script_keeps_nobody_from_their_place(yards: Yarder) -> None:
         yard.broke(hand, jobs, ERROR)
 
 
-def test_a_broken_script_is_tried_again_after_a_pause(
-    yards: Yarder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_script_is_tried_again_after_a_pause(yards: Yarder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "FIRST_BACKOFF_SECONDS", 0.05)
     yard = yards(processes=1)
     yard.deploy()
@@ -635,13 +635,11 @@ def test_rows_in_somebodys_hands_are_not_given_back(yards: Yarder) -> None:
     hand.returns = 1
     hand.actor_ref.tell(lambda self: setattr(self, "held", [jobs[0], jobs[2]]))  # it still names it
     yard.tell(Reconcile())
-    yard.tell(puller_module.Returned(hand.number, [jobs[2], jobs[3]], 1))
+    yard.tell(Returned(hand.number, [jobs[2], jobs[3]], 1))
     hand.actor_ref.tell(lambda self: setattr(self, "held", [jobs[0], jobs[2], jobs[3]]))
     yard.settle()
     rows = yard.look.execute("select id::text, claim::text from mill.queue where running").fetchall()
-    assert {row[0]: row[1] for row in rows}.items() >= {
-        (job, claims[job]) for job in ids(jobs[:2])
-    }
+    assert {row[0]: row[1] for row in rows}.items() >= {(job, claims[job]) for job in ids(jobs[:2])}
     assert len(submitted) == 4
 
 

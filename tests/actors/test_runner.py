@@ -112,7 +112,15 @@ def test_answers_beside_a_line_that_is_none_count(stage: Stager) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b'["done"]', b"[]", b"\xff\xfe", b'["done","a","b","c","d",null]', b'["ready","x",0]', b"{}", b"\0" * 100],
+    [
+        b'["done"]',
+        b"[]",
+        b"\xff\xfe",
+        b'["done","a","b","c","d",null]',
+        b'["ready","x",0]',
+        b"{}",
+        b"\0" * 100,
+    ],
 )
 def test_any_nonsense_ends_the_process_and_not_the_runner(stage: Stager, line: bytes) -> None:
     on = stage()

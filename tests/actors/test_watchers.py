@@ -246,7 +246,9 @@ def limited(post: Post) -> str:
     given = Submission(path=PATH, concurrency_key="one", concurrency_limit=1, scheduled_in_seconds=0.01)
     (receipt,) = post.client.submit_many([given])
     assert not post.client.job(receipt.id).admitted
-    wait_until(lambda: post.look.execute("select from mill.queue where scheduled_for < now()").rowcount, "due")
+    wait_until(
+        lambda: post.look.execute("select from mill.queue where scheduled_for < now()").rowcount, "due"
+    )
     return receipt.id
 
 

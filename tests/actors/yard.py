@@ -272,5 +272,4 @@ class Yard:
         wait_until(condition, what)
 
 
-
 Yarder = Callable[..., Yard]

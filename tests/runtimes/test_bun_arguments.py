@@ -1,7 +1,5 @@
 """How arguments reach a TypeScript or JavaScript `main`, which takes them by position."""
 
-# ruff: noqa: E501 - tables and programs are easier to read in one piece
-
 from __future__ import annotations
 
 from typing import Any

@@ -1,7 +1,5 @@
 """What user code may do in a Bun process without harming the engine or another job."""
 
-# ruff: noqa: E501 - tables and programs are easier to read in one piece
-
 from __future__ import annotations
 
 import signal

@@ -1,7 +1,5 @@
 """How what a TypeScript `main` returns becomes JSON."""
 
-# ruff: noqa: E501 - tables and programs are easier to read in one piece
-
 from __future__ import annotations
 
 import pytest

@@ -1,7 +1,5 @@
 """Files of code: where they lie, what they are called, who may read them."""
 
-# ruff: noqa: E501 - programs are easier to read in one piece
-
 from __future__ import annotations
 
 import os

@@ -1,7 +1,5 @@
 """The user's module is a module like any other, and this program stays out of its sight."""
 
-# ruff: noqa: E501 - programs are easier to read in one piece
-
 from __future__ import annotations
 
 from pathlib import Path

@@ -120,9 +120,9 @@ def test_admission_goes_by_priority_then_due_time_then_id(floor: Floor) -> None:
     hand = floor.hand()
     order = []
     for _ in range(7):
-        job = hand.claim_one()
-        order.append(names.get(job.id, "holder"))
-        hand.finish(job)
+        claimed = hand.claim_one()
+        order.append(names.get(claimed.id, "holder"))
+        hand.finish(claimed)
     assert order == ["holder", "urgent", "same 0", "same 1", "early", "late", "low"]
     assert holder not in names
 
@@ -400,7 +400,9 @@ def test_never_more_than_the_limit_whatever_happens_at_once(floor: Floor, limit:
         while left:
             count = min(left, rng.randint(1, 5))
             left -= count
-            told = [Submission(path="f/a/k", args={"who": rng.randint(0, 1)}, priority=rng.randint(0, 2))] * count
+            told = [
+                Submission(path="f/a/k", args={"who": rng.randint(0, 1)}, priority=rng.randint(0, 2))
+            ] * count
             submit(own, told)
 
     def worker(_: Connection, seed: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import suppress
 
 import psycopg
 import pytest
@@ -52,7 +53,11 @@ class Scene:
 
     def finish_and_retry(self, own: Connection) -> None:
         half = len(self.jobs) // 2
-        settle(own, [outcome(job) for job in self.jobs[half:]], [Retrial(outcome(j), 0.0) for j in self.jobs[:half]])
+        settle(
+            own,
+            [outcome(job) for job in self.jobs[half:]],
+            [Retrial(outcome(j), 0.0) for j in self.jobs[:half]],
+        )
 
     def cancel_first(self, own: Connection) -> None:
         self._cancel(own, self.ids[0])
@@ -62,10 +67,8 @@ class Scene:
 
     @staticmethod
     def _cancel(own: Connection, job: str) -> None:
-        try:
+        with suppress(JobNotFound):
             cancel_job(own, "default", job, by="u/ann", force=True)
-        except JobNotFound:
-            pass
 
     def rescue(self, own: Connection) -> None:
         rescue_node(own, self.hand.node, None)
@@ -136,6 +139,7 @@ def test_two_moves_over_the_same_jobs_both_get_through(
 @pytest.mark.slow
 def test_all_moves_at_once_and_over_and_over(floor: Floor) -> None:
     scene = Scene(floor)
+
     def work(own: Connection, offset: int) -> None:
         own.execute("set deadlock_timeout = '50ms'")
         for number in range(4 * len(MOVES)):
@@ -150,7 +154,9 @@ def test_all_moves_at_once_and_over_and_over(floor: Floor) -> None:
 def test_two_settlers_and_a_submitter_agree_on_the_order_of_keys(floor: Floor) -> None:
     """By code point, whatever the collation of the database: in others "a" comes before "B"."""
     try:
-        floor.do("create database mill_collated template template0 locale_provider icu icu_locale 'en-US' locale 'C'")
+        floor.do(
+            "create database mill_collated template template0 locale_provider icu icu_locale 'en-US' locale 'C'"
+        )
     except psycopg.Error as error:
         pytest.skip(f"no such collation here: {error}")
     try:
@@ -161,10 +167,15 @@ def test_two_settlers_and_a_submitter_agree_on_the_order_of_keys(floor: Floor) -
         dsn = make_conninfo(floor.dsn, dbname="mill_collated")
         migrate(dsn)
         with Floor(dsn) as collated:
-            assert collated.value("select array_agg(k order by k) from unnest(array['B', 'a']) k") == ["a", "B"]
+            assert collated.value("select array_agg(k order by k) from unnest(array['B', 'a']) k") == [
+                "a",
+                "B",
+            ]
             scene = Scene(collated)
             scene.hand.finish(*scene.jobs)
-            statement = collated.connection.execute("select key from mill.concurrency_key order by ctid").fetchall()
+            statement = collated.connection.execute(
+                "select key from mill.concurrency_key order by ctid"
+            ).fetchall()
             assert [row[0] for row in statement] == sorted(KEYS)
     finally:
         floor.do("drop database mill_collated with (force)")

@@ -38,7 +38,16 @@ def test_a_piece_that_is_sent_again_is_read_once(floor: Floor) -> None:
 
 
 def test_text_of_any_kind(floor: Floor) -> None:
-    texts = ["", "\n", "tab\t\\N", "über ☃ 𝄞", "nul \0 here", "half \ud800 pair", "{\"a\", 'b'}", "x" * 1_000_000]
+    texts = [
+        "",
+        "\n",
+        "tab\t\\N",
+        "über ☃ 𝄞",
+        "nul \0 here",
+        "half \ud800 pair",
+        "{\"a\", 'b'}",
+        "x" * 1_000_000,
+    ]
     write_logs(floor.connection, [chunk(n, text) for n, text in enumerate(texts)])
     wanted = [*texts[:4], "nul \N{SYMBOL FOR NULL} here", "half \\ud800 pair", *texts[6:]]
     assert [c.text for c in read_logs(floor.connection, "default", JOB)] == wanted

@@ -113,9 +113,11 @@ class Desk:
         connection.execute(f"set plan_cache_mode = {mode}".encode())
         self._names: dict[str, list[str]] = {}
         for name in BOUNDS:
-            text = sql["claim_jobs" if name == "claim_one" else name]
+            text: str = sql["claim_jobs" if name == "claim_one" else name]
             names = list(dict.fromkeys(PLACEHOLDER.findall(text)))
-            text = PLACEHOLDER.sub(lambda m, names=names: f"${names.index(m[1]) + 1}", text).replace("%%", "%")  # type: ignore[misc]
+            for place, placeholder in enumerate(names, 1):
+                text = text.replace(f"%({placeholder})s", f"${place}")
+            text = text.replace("%%", "%")
             connection.execute(f"prepare {name} as {text}".encode())
             self._names[name] = names
 

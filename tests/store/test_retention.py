@@ -56,7 +56,8 @@ def finished(floor: Floor, when: str) -> str:
 def where(floor: Floor, parent: str, job: str) -> list[str]:
     name = "id" if parent == "completed_job" else "job"
     rows = floor.rows(
-        f"select c.relname from mill.{parent} h join pg_class c on c.oid = h.tableoid where h.{name} = %s", job
+        f"select c.relname from mill.{parent} h join pg_class c on c.oid = h.tableoid where h.{name} = %s",
+        job,
     )
     return [row[0] for row in rows]
 
@@ -111,7 +112,11 @@ def test_days_are_those_of_utc_whatever_the_session_says(floor: Floor) -> None:
     floor.do("set timezone = 'Pacific/Kiritimati'")
     ensure(floor.connection, date(2020, 2, 1), 1)
     first, last = (finished(floor, f"2020-02-01 {time} UTC") for time in ("00:00", "23:59:59.999"))
-    assert where(floor, "completed_job", first) == where(floor, "completed_job", last) == ["completed_job_20200201"]
+    assert (
+        where(floor, "completed_job", first)
+        == where(floor, "completed_job", last)
+        == ["completed_job_20200201"]
+    )
     assert drop(floor.connection, "completed_job", datetime(2020, 2, 1, 23, tzinfo=UTC)) == 0
     assert drop(floor.connection, "completed_job", datetime(2020, 2, 2, tzinfo=UTC)) == 1
 
@@ -143,7 +148,9 @@ def test_only_history_is_dropped(floor: Floor) -> None:
 
 
 def test_tables_of_other_names_are_left_alone(floor: Floor) -> None:
-    floor.do("create table mill.mine partition of mill.job_log for values from ('2019-01-01') to ('2019-01-02')")
+    floor.do(
+        "create table mill.mine partition of mill.job_log for values from ('2019-01-01') to ('2019-01-02')"
+    )
     assert drop(floor.connection, "job_log", datetime(2030, 1, 1, tzinfo=UTC)) > 0
     assert "mine" in partitions(floor, "job_log")
 

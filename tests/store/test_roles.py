@@ -14,10 +14,10 @@ from psycopg.conninfo import make_conninfo
 from mill_actors.store import nodes
 from mill_actors.store.client import Client
 from mill_actors.store.connection import Connection, Database
+from mill_actors.store.doorbell import Doorbell
 from mill_actors.store.jobs import expire_jobs
 from mill_actors.store.logs import LogChunk
 from mill_actors.store.maintenance import prune
-from mill_actors.store.doorbell import Doorbell
 from mill_actors.store.settlement import Retrial, admit_waiting, settle
 from tests.store.floor import TAG, Floor, Hand, outcome
 

@@ -29,7 +29,18 @@ def test_every_verdict_is_a_final_state(floor: Floor, verdict: Verdict) -> None:
     assert told.status == verdict
     assert told.is_final
     assert floor.value("select count(*) from mill.queue") == 0
-    kept = ("id", "path", "script", "tag", "priority", "submitted_at", "scheduled_for", "args", "created_by", "attempt")
+    kept = (
+        "id",
+        "path",
+        "script",
+        "tag",
+        "priority",
+        "submitted_at",
+        "scheduled_for",
+        "args",
+        "created_by",
+        "attempt",
+    )
     assert [getattr(told, name) for name in kept] == [getattr(before, name) for name in kept]
     assert told.worker == "w1"
 
@@ -257,7 +268,11 @@ def test_a_retry_goes_back_to_the_queue_one_attempt_further(floor: Floor) -> Non
     job = floor.submit()
     hand = floor.hand()
     claimed = hand.claim_one()
-    settle(hand.connection, [], [Retrial(Outcome(claimed, Verdict.FAILURE, b'{"e":1}', 2_000_000, monotonic() - 1.0), 90.0)])
+    settle(
+        hand.connection,
+        [],
+        [Retrial(Outcome(claimed, Verdict.FAILURE, b'{"e":1}', 2_000_000, monotonic() - 1.0), 90.0)],
+    )
     told = floor.job(job)
     assert (told.status, told.attempt, told.worker, told.started_at) == ("queued", 2, None, None)
     assert floor.row(
@@ -374,4 +389,6 @@ def test_the_doors_results_look_alike() -> None:
     assert json.loads(settlement.cancelled_result("u/ann", "no")) == {"error": {
         "name": "Canceled", "message": "Job canceled: no by u/ann", "reason": "no", "canceler": "u/ann",
     }}  # fmt: skip
-    assert json.loads(settlement.cancelled_result("u/ann", None))["error"]["message"] == "Job canceled by u/ann"
+    assert (
+        json.loads(settlement.cancelled_result("u/ann", None))["error"]["message"] == "Job canceled by u/ann"
+    )

@@ -237,10 +237,18 @@ def test_deep_arguments_within_reason_are_kept(floor: Floor) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"tag": "\0"}, {"created_by": "\ud800"}, {"key": "\0"}, {"parent_job": "no uuid"}, {"timeout_seconds": 1e99}],
+    [
+        {"tag": "\0"},
+        {"created_by": "\ud800"},
+        {"key": "\0"},
+        {"parent_job": "no uuid"},
+        {"timeout_seconds": 1e99},
+    ],
     ids=str,
 )
-def test_what_postgres_cannot_store_is_invalid_and_not_an_outage(floor: Floor, options: dict[str, Any]) -> None:
+def test_what_postgres_cannot_store_is_invalid_and_not_an_outage(
+    floor: Floor, options: dict[str, Any]
+) -> None:
     told = Submission(path="f/a/b", **options)
     for batch in ([told], [told, told]):
         with pytest.raises(InvalidArgs):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg
 import pytest
 from psycopg.rows import dict_row, namedtuple_row
@@ -67,9 +69,9 @@ def test_without_a_transaction_of_the_callers_the_bell_rings_afterwards(floor: F
 @pytest.mark.parametrize("rows", [dict_row, namedtuple_row])
 @pytest.mark.parametrize("options", [{}, {"key": "k"}], ids=str)
 def test_any_psycopg_connection_will_do(
-    floor: Floor, client: Client, rows: object, options: dict[str, object]
+    floor: Floor, client: Client, rows: Any, options: dict[str, object]
 ) -> None:
-    with psycopg.connect(floor.dsn, row_factory=rows) as theirs:  # type: ignore[call-overload]  # either of two
+    with psycopg.connect(floor.dsn, row_factory=rows) as theirs:
         job = client.submit("f/a/b", {"x": "\\ \n"}, connection=theirs, **options)
         again = client.submit_many([Submission(path="f/a/b"), Submission(path="f/a/b")], connection=theirs)
         assert theirs.row_factory is rows
@@ -88,7 +90,9 @@ def test_a_savepoint_of_the_callers_is_respected(floor: Floor, client: Client) -
     assert floor.rows("select key from mill.submission_key") == [("k",)]
 
 
-def test_what_is_refused_before_the_database_leaves_the_transaction_alive(floor: Floor, client: Client) -> None:
+def test_what_is_refused_before_the_database_leaves_the_transaction_alive(
+    floor: Floor, client: Client
+) -> None:
     with psycopg.connect(floor.dsn) as theirs:
         with pytest.raises(InvalidArgs):
             client.submit("f/a/b", {"x": object()}, connection=theirs)

@@ -23,7 +23,9 @@ def age_keys(floor: Floor) -> None:
 
 
 def jobs(floor: Floor) -> int:
-    count: int = floor.value("select (select count(*) from mill.queue) + (select count(*) from mill.completed_job)")
+    count: int = floor.value(
+        "select (select count(*) from mill.queue) + (select count(*) from mill.completed_job)"
+    )
     return count
 
 
@@ -70,7 +72,9 @@ def test_a_repeat_is_known_wherever_the_job_is(floor: Floor, client: Client, by:
     ],
     ids=str,
 )
-def test_other_arguments_are_a_conflict(floor: Floor, one: dict[str, object], other: dict[str, object]) -> None:
+def test_other_arguments_are_a_conflict(
+    floor: Floor, one: dict[str, object], other: dict[str, object]
+) -> None:
     floor.submit(one, key="k")
     assert floor.receipt(one, key="k").duplicate
     with pytest.raises(SubmissionConflict):
@@ -176,7 +180,9 @@ def test_clients_may_choose_ids(floor: Floor) -> None:
     assert floor.job(chosen).path == "f/a/b"
 
 
-@pytest.mark.parametrize("chosen", ["", "nonsense", "01A2042B-C0E9-7692-AD7F-6555AC000000", "{" + "0" * 34 + "}"])
+@pytest.mark.parametrize(
+    "chosen", ["", "nonsense", "01A2042B-C0E9-7692-AD7F-6555AC000000", "{" + "0" * 34 + "}"]
+)
 def test_ids_are_uuids_in_their_usual_form(floor: Floor, chosen: str) -> None:
     with pytest.raises(InvalidArgs, match="not a UUID"):
         floor.submit(id=chosen)

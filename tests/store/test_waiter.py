@@ -23,7 +23,9 @@ from tests.store.floor import Floor, Hand
 LONG = 20.0
 
 
-def finish(hand: Hand, *, ring: bool = True, result: bytes = b'{"a": 1}', verdict: Verdict = Verdict.SUCCESS) -> None:
+def finish(
+    hand: Hand, *, ring: bool = True, result: bytes = b'{"a": 1}', verdict: Verdict = Verdict.SUCCESS
+) -> None:
     done = hand.finish(*hand.claim(), result=result, verdict=verdict)
     if ring:
         ring_settled(hand.connection, done.awaited)
@@ -193,7 +195,7 @@ def test_a_listener_that_was_cut_off_connects_again_and_looks(
     assert pid is not None
     hand = floor.hand()
     done = hand.finish(*hand.claim())
-    assert done.awaited
+    assert done.awaited != ()
     assert floor.value("select pg_terminate_backend(%s)", pid)
     assert first.result(LONG).succeeded
     deadline = monotonic() + LONG

@@ -236,7 +236,9 @@ class Engine:
         self._nodes.append(node)
         return node, moves
 
-    def node_process(self, *, wait: bool = True, environment: Mapping[str, str] | None = None, **given: Any) -> NodeProcess:
+    def node_process(
+        self, *, wait: bool = True, environment: Mapping[str, str] | None = None, **given: Any
+    ) -> NodeProcess:
         """Start a node in a process of its own."""
         self._counter += 1
         flags = settings(self.folder / "work", {"node__name": f"node-{self._counter}", **given})
@@ -321,5 +323,3 @@ class Engine:
         _, alive = psutil.wait_procs(processes, timeout=seconds)
         alive = [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
         assert not alive, f"still there: {alive}"
-
-

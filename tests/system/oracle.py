@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-LEDGER_PY = '''\
+LEDGER_PY = """\
 import os, time
 
 def note(ledger, kind):
@@ -30,7 +30,7 @@ def main(ledger, n=0, gate=None, body=None):
         exec(body, {"n": n})
     note(ledger, "finish")
     return n
-'''
+"""
 
 LEDGER_TS = """\
 import { appendFileSync, openSync, closeSync } from "node:fs";

@@ -136,7 +136,9 @@ class Proxy:
     def cut(self, application: str | None = None) -> int:
         """Cut connections off, all or one actor's; how many."""
         with self._lock:
-            lines = [ln for ln in self._lines if application is None or ln.application == application.encode()]
+            lines = [
+                ln for ln in self._lines if application is None or ln.application == application.encode()
+            ]
         for line in lines:
             line.cut()
         for line in lines:

@@ -18,7 +18,6 @@ from supervisors.testing import reaper_pid
 from tests.system.engine import Engine
 from tests.system.proxy import wait_until
 
-
 SUPERVISORS = {"runners", "worker", "maintenance"}
 
 

@@ -127,7 +127,9 @@ def test_bun_may_do_the_same(engine: Engine, deed: str) -> None:
         "print": "process.stdout.write('x'.repeat(3_000_000)); return 1",
     }
     engine.deploy(
-        "vandal", f"export function main(guilty: boolean) {{ if (guilty) {{ {bodies[deed]} }} return 'fine' }}", "bun"
+        "vandal",
+        f"export function main(guilty: boolean) {{ if (guilty) {{ {bodies[deed]} }} return 'fine' }}",
+        "bun",
     )
     _, future = engine.client.start("f/test/vandal", {"guilty": True})
     innocents = [engine.client.start("f/test/vandal", {"guilty": False})[1] for _ in range(2)]
@@ -242,7 +244,9 @@ def test_the_environment_says_who_and_what(engine: Engine, language: str) -> Non
         assert found["WM_RUNNABLE_ID"] == script.hash
         assert found["WM_USERNAME"] == user.removeprefix("u/")
         assert found["WM_PERMISSIONED_AS"] == user
-        (key,) = engine.look.execute("select token_key from mill.workspace where id = 'default'").fetchone() or ()
+        (key,) = (
+            engine.look.execute("select token_key from mill.workspace where id = 'default'").fetchone() or ()
+        )
         statement, named = verify(bytes(key), found["WM_TOKEN"], time())
         assert (named, statement.workspace, statement.runs_as) == (job, "default", user)
     assert len(set(seen)) == 2
@@ -253,7 +257,9 @@ def test_a_workspace_that_was_made_later_has_tokens_too(engine: Engine) -> None:
     engine.look.execute("insert into mill.workspace (id) values ('later')")
     from mill_actors.jobs.script import make_script
 
-    engine.client.deploy(make_script("later", "f/test/env", "python3", "import os\ndef main(): return os.environ['WM_TOKEN']"))
+    engine.client.deploy(
+        make_script("later", "f/test/env", "python3", "import os\ndef main(): return os.environ['WM_TOKEN']")
+    )
     token = engine.client.run("f/test/env", workspace="later", timeout=20).value
     (key,) = engine.look.execute("select token_key from mill.workspace where id = 'later'").fetchone() or ()
     statement, _ = verify(bytes(key), token, time())

@@ -101,7 +101,7 @@ def test_a_node_that_starts_over_waits_for_a_database_that_is_away(engine: Engin
     proxy.shut()
     proxy.open()
     assert node.up(life=2) != first
-    assert sprung
+    assert sprung.is_set()
     engine.deploy_ledger()
     jobs = engine.submit(10)
     engine.all_done(jobs)
