@@ -63,7 +63,10 @@ def make_script(
         raise InvalidArgs(path, "a path looks like f/folder/name or u/user/name")
     if "\0" in content:
         raise InvalidArgs(path, "the code contains a NUL character")
-    told = msgspec.json.encode([path, language, content, options], order="deterministic")
+    try:
+        told = msgspec.json.encode([path, language, content, options], order="deterministic")
+    except UnicodeEncodeError:
+        raise InvalidArgs(path, "the code is no Unicode text") from None
     tag = options.tag or (f"{workspace}:{path}" if options.dedicated else language)
     return Script(
         workspace=workspace,

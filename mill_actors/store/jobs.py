@@ -199,7 +199,7 @@ def cancel_job(
         if row is None:
             raise JobNotFound(job)
         became, node, awaited, key = row
-        tags = free_and_admit(connection, [], [(workspace, key)]) if key is not None else set()
+        tags = free_and_admit(connection, [job], [(workspace, key)]) if key is not None else set()
     ring_queue(connection, tags)
     if awaited:
         ring_settled(connection, [job])
@@ -219,7 +219,8 @@ def expire_jobs(connection: Connection, limit: int = 1000) -> list[str]:
                 "now": None,
             },
         ).fetchall()
-        tags = free_and_admit(connection, [], {(row[1], row[3]) for row in rows if row[3] is not None})
+        keys = {(row[1], row[3]) for row in rows if row[3] is not None}
+        tags = free_and_admit(connection, [row[0] for row in rows], keys)
     ring_queue(connection, tags)
     ring_settled(connection, [row[0] for row in rows if row[2]])
     return [row[0] for row in rows]

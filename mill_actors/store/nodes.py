@@ -109,7 +109,8 @@ def rescue_node(connection: Connection, node: str, beat_seen: int | None) -> Res
             },
         ).fetchall()
         tags = {row[1] for row in back}
-        tags |= free_and_admit(connection, [], {(row[1], row[3]) for row in lost if row[3] is not None})
+        keys = {(row[1], row[3]) for row in lost if row[3] is not None}
+        tags |= free_and_admit(connection, [row[0] for row in lost], keys)
         connection.execute(sql.remove_dead_node, {"id": node})
     ring_queue(connection, tags)
     ring_settled(connection, [row[0] for row in lost if row[2]])

@@ -45,26 +45,23 @@ def dsn(server: Server, template: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def shared_dsn(server: Server, template: str) -> Iterator[str]:
     """A migrated database for the tests of a module."""
-    with _copy(server, template) as dsn, Floor(dsn) as floor:
-        floor.deploy("f/a/b")
-        floor.deploy("f/a/one", concurrency_limit=1)
+    with _copy(server, template) as dsn:
         yield dsn
 
 
 @pytest.fixture
-def shared_floor(shared_dsn: str) -> Iterator[Floor]:
-    """The module's database without the jobs of the tests before."""
+def floor(shared_dsn: str) -> Iterator[Floor]:
+    """The module's database, with the scripts f/a/b (plain) and f/a/one (one at a time) alone in it."""
     with Floor(shared_dsn) as floor:
         floor.clear()
         yield floor
 
 
 @pytest.fixture
-def floor(dsn: str) -> Iterator[Floor]:
-    """The database with the scripts f/a/b (plain) and f/a/one (one at a time) in it."""
+def own_floor(dsn: str) -> Iterator[Floor]:
+    """The same with a database of the test's own, to do with as it likes."""
     with Floor(dsn) as floor:
-        floor.deploy("f/a/b")
-        floor.deploy("f/a/one", concurrency_limit=1)
+        floor.clear()
         yield floor
 
 

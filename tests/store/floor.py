@@ -33,12 +33,20 @@ TAG = "python3"
 PATIENCE_SECONDS = 20.0
 
 
+def eventually(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so that nobody signals, with a deadline."""
+    deadline = monotonic() + PATIENCE_SECONDS
+    while not is_so():
+        assert monotonic() < deadline, "it does not become so"
+        time.sleep(0.001)
+
+
 class Floor:
     """One database, and what a test does with it."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, database: Database | None = None) -> None:
         self.dsn = dsn
-        self.database = Database(dsn)
+        self.database = database or Database(dsn)
         self._closing = ExitStack()
         self.connection = self.connect()
         self._observer = self.connect()
@@ -71,12 +79,17 @@ class Floor:
         return self.connection.execute(statement.encode(), values).rowcount
 
     def clear(self) -> None:
-        """Remove all jobs and nodes, and what belongs to them."""
+        """Remove everything but the scripts f/a/b (plain) and f/a/one (one at a time)."""
         for table in (
             "queue", "concurrency_key", "concurrency_slot", "submission_key", "completed_job", "job_attempt",
             "job_log", "node",
         ):  # fmt: skip
             self.do(f"delete from mill.{table}")
+        self.do("delete from mill.script_path")
+        self.do("delete from mill.script")
+        self.do("delete from mill.workspace where id <> 'default'")
+        self.deploy("f/a/b")
+        self.deploy("f/a/one", concurrency_limit=1)
 
     # -- scripts and jobs ----------------------------------------------------------
 

@@ -360,6 +360,21 @@ def test_a_finish_and_a_submit_for_the_same_place(floor: Floor) -> None:
     assert floor.slots() == floor.admitted() == {second}
 
 
+def test_who_is_cancelled_while_being_admitted_leaves_no_slot(floor: Floor) -> None:
+    """The cancel waits for the admission, and its snapshot is from before the slot."""
+    _, second = floor.submit_many(2, ONE)
+    hand = floor.hand()
+    job = hand.claim_one()
+    with hand.connection.transaction():
+        assert hand.finish(job).admitted_tags == {TAG}
+        rival = floor.rival(lambda own: cancel_job(own, "default", second, by="u/ann"))
+        assert rival.waits()
+    assert rival.result() == "cancelled"
+    assert floor.slots() == set()
+    third = floor.submit(path=ONE)
+    assert floor.admitted() == {third}
+
+
 class Watch:
     """Looks all the time whether more are admitted than the limit says."""
 

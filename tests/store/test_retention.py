@@ -15,6 +15,12 @@ PARENTS = ("completed_job", "job_attempt", "job_log")
 TIMES = {"completed_job": "completed_at", "job_attempt": "ended_at", "job_log": "written_at"}
 
 
+@pytest.fixture
+def floor(own_floor: Floor) -> Floor:
+    """Partitions come and go: not in anybody else's database."""
+    return own_floor
+
+
 def partitions(floor: Floor, parent: str) -> list[str]:
     rows = floor.rows(
         """

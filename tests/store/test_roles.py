@@ -42,6 +42,12 @@ def as_role(floor: Floor, role: str) -> Iterator[Database]:
 
 
 @pytest.fixture
+def floor(own_floor: Floor) -> Floor:
+    """What a role was granted goes with the database."""
+    return own_floor
+
+
+@pytest.fixture
 def worker(floor: Floor) -> Iterator[Database]:
     yield from as_role(floor, "workers")
 

@@ -168,8 +168,15 @@ class NodeProcess:
         self.process.send_signal(number)
 
     def exit_code(self, seconds: float = SECONDS) -> int:
-        """Wait for its end."""
-        code = self.process.wait(seconds)
+        """Wait for its end; if it does not come, say where every thread is."""
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.signal(signal.SIGUSR1)
+            with suppress(AssertionError):
+                self.wait("log", lambda line: "mill-tree-socket" in line["text"], 5.0)
+            message = f"node {self.pid} does not end:\n{self.log()}"
+            raise AssertionError(message) from None
         self._reader.join(5.0)
         assert self.process.stdout is not None
         self.process.stdout.close()

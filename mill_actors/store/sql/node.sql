@@ -66,8 +66,6 @@ with lost as (
   for update skip locked
 ), gone as (
   delete from mill.queue q where q.id = any (array(select l.id from lost l)) returning q.*
-), freed as (
-  delete from mill.concurrency_slot s where s.job = any (array(select g.id from gone g))
 ), done as (
   insert into mill.completed_job (
     id, workspace, path, script, tag, priority, status, submitted_at, scheduled_for, started_at,

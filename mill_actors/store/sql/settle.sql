@@ -119,8 +119,6 @@ with target as (
   delete from mill.queue q
   where q.id = (select t.id from target t where not t.running or %(force)s)
   returning q.*
-), freed as (
-  delete from mill.concurrency_slot s where s.job = (select g.id from gone g)
 ), done as (
   insert into mill.completed_job (
     id, workspace, path, script, tag, priority, status, submitted_at, scheduled_for, completed_at,
@@ -150,8 +148,6 @@ with late as (
   delete from mill.queue q
   where q.id = any (array(select l.id from late l))
   returning q.*
-), freed as (
-  delete from mill.concurrency_slot s where s.job = any (array(select g.id from gone g))
 ), done as (
   insert into mill.completed_job (
     id, workspace, path, script, tag, priority, status, submitted_at, scheduled_for, completed_at,
@@ -164,7 +160,8 @@ with late as (
 select g.id::text, g.workspace, g.awaited, g.concurrency_key from gone g;
 
 -- name: free_slots
--- The places of jobs that are no longer in the queue.
+-- The places of jobs that are no longer in the queue. A statement of its own: the one that ended a
+-- job may have waited for whoever was just admitting it, and does not see that slot.
 delete from mill.concurrency_slot s
 where s.job = any (%(ids)s::uuid[])
   and not exists (select from mill.queue q where q.id = s.job and q.id = any (%(ids)s::uuid[]));
