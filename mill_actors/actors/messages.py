@@ -142,6 +142,10 @@ class Tick(Struct, frozen=True):
     """Look at the job that runs: timeout, memory, output, and who waits behind it."""
 
 
+class Tidy(Struct, frozen=True):
+    """Look at the file of what is printed while nothing runs."""
+
+
 class Holding(Struct, frozen=True):
     """Which jobs do you hold? Asked; answered with a frozenset of ids.
 

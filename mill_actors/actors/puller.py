@@ -66,6 +66,7 @@ from supervisors import (
     ProcessRef,
     Reason,
     SupervisorError,
+    Timer,
     ask,
     send,
     send_after,
@@ -119,6 +120,7 @@ class Puller(Process):
         self._unsettled_bytes = 0
         self._sweeping = False
         self._pinning_later = False
+        self._reconciling: Timer | None = None
         self._adopt()
         self.actor_ref.tell(Reconcile())
         self._poll_later()
@@ -181,8 +183,8 @@ class Puller(Process):
                 if name:
                     self._outdate(name)
             case Reconcile():
+                self._reconcile_later(RECONCILE_SECONDS)
                 self._release_missing()
-                send_after(RECONCILE_SECONDS, self.actor_ref, Reconcile())
             case Sweep():
                 self._sweeping = False
                 self._sweep()
@@ -441,8 +443,16 @@ class Puller(Process):
                     # What it had to say is said (same sender, same order), so it ended with jobs
                     # in its inbox.
                     self._release_missing()
+                self._forget(handle)
                 break
         self._pinning = True
+
+    def _forget(self, handle: Handle) -> None:
+        """Keep no script that no Runner and no job needs: there is a new version every day."""
+        version = (handle.script.workspace, handle.script.hash)
+        needed = self._pool.runners_of(version) or version in self._pool.waiting or version in self._pinned
+        if handle.ready and not needed:
+            self._scripts.pop(version, None)
 
     def _pin(self) -> None:
         """Start what is dedicated and not running; let go of versions that are no longer current."""
@@ -566,6 +576,11 @@ class Puller(Process):
                 self._unsettled += len(told.jobs)
                 self.monitor(child.ref)
 
+    def _reconcile_later(self, seconds: float) -> None:
+        if self._reconciling is not None:
+            self._reconciling.cancel()
+        self._reconciling = send_after(seconds, self.actor_ref, Reconcile())
+
     def _release_missing(self) -> None:
         """Give back what the database says we hold and nobody has.
 
@@ -576,6 +591,8 @@ class Puller(Process):
         """
         try:
             held = self._session.run(lambda c: claims.held_jobs(c, self._holder))
+            # Should the count ever be too high, this keeps it from stopping the claims for good.
+            self._unsettled = min(self._unsettled, len(held))
             here = {job.id for queue in self._pool.waiting.values() for job in queue.jobs}
             for handle in self._pool.handles.values():
                 asked = Holding(handle.returns)
@@ -588,7 +605,7 @@ class Puller(Process):
             released = self._session.run(lambda c: claims.release_jobs(c, missing))
         except (StoreUnavailable, ActorDeadError, Timeout, SupervisorError):
             # A Runner that has just ended brings its own Down; an outage ends.
-            send_after(1.0, self.actor_ref, Reconcile())
+            self._reconcile_later(1.0)
             return
         self._unsettled = max(0, self._unsettled - len(released))
         self._dry = False

@@ -37,6 +37,7 @@ from mill_actors.actors.messages import (
     Returned,
     Run,
     Tick,
+    Tidy,
 )
 from mill_actors.actors.output import Output
 from mill_actors.actors.signing import Signing
@@ -57,6 +58,11 @@ TICK_SECONDS = 0.1
 PATIENCE_SECONDS = 0.1
 #: The capture file is emptied when it has grown beyond this.
 MAX_CAPTURE_BYTES = 32 * 1024 * 1024
+#: … which is looked after this often while nothing runs.
+TIDY_SECONDS = 10.0
+#: Looks at a process that does not answer what it must have ended: 5 s of ticks, not of a clock that
+#: goes on while we are paused.
+MAX_DOUBTS = 50
 #: The time a job says it took is its process's word: believed up to a century.
 MAX_DURATION_US = 1 << 52
 
@@ -85,6 +91,8 @@ class Runner(Process):
         self._ready = False
         self._draining = False
         self._ticking = False
+        self._tidying = False
+        self._doubts = 0
         self._began = monotonic()
         self._user = ""
         self._parked: list[ClaimedJob] = []
@@ -101,7 +109,9 @@ class Runner(Process):
         self._show("starting")
         self._tick_later()
 
-    def handle(self, message: Run | PortData | PortExit | Tick | Cancel | Drain | Adopt | Holding) -> object:
+    def handle(
+        self, message: Run | PortData | PortExit | Tick | Tidy | Cancel | Drain | Adopt | Holding
+    ) -> object:
         match message:
             case PortData(_, data):
                 self._hear(data)
@@ -109,6 +119,8 @@ class Runner(Process):
                 self._accept(jobs)
             case Tick():
                 self._tick()
+            case Tidy():
+                self._tidy()
             case PortExit():
                 self._bury(message)
             case Cancel(jobs):
@@ -182,6 +194,7 @@ class Runner(Process):
         except BadFrame as error:
             replies = self._sound(data, error)
         now = monotonic()
+        self._doubts = 0
         flying = self._flying
         finished: list[Outcome] = []
         retried: list[Retrial] = []
@@ -249,11 +262,25 @@ class Runner(Process):
             self._ticking = True
             send_after(TICK_SECONDS, self.actor_ref, Tick())
 
+    def _tidy_later(self) -> None:
+        if not self._tidying:
+            self._tidying = True
+            send_after(TIDY_SECONDS, self.actor_ref, Tidy())
+
+    def _tidy(self) -> None:
+        """Forget what threads that a job left behind print while nothing runs: it is nobody's log."""
+        self._tidying = False
+        if not self._flying and not self._parked:
+            if self._process.capture.size() > MAX_CAPTURE_BYTES:
+                self._output.empty()
+            self._tidy_later()
+
     def _tick(self) -> None:
         self._ticking = False
         if not self._flying and self._ready:
             self._show("idle")
             self._signing.renew()
+            self._tidy_later()
             return
         self._tick_later()
         now = monotonic()
@@ -267,12 +294,12 @@ class Runner(Process):
         self._show("busy")
         if elapsed < PATIENCE_SECONDS:
             return
-        if len(self._flying) > 1 or self._parked:
-            self._return([*self._take_back(), *self._parked])
-            self._parked = []
+        self._return([*self._take_back(), *self._parked])
+        self._parked = []
         if len(self._flying) != 1:
             # The second has started, so the first has ended: its answer is on the way, and what is
-            # printed now is not its own.
+            # printed now is not its own. Or none had started.
+            self._doubt()
             return
         head = next(iter(self._flying.values()))
         chunks = self._output.progress(head)
@@ -281,6 +308,13 @@ class Runner(Process):
         sentence = self._judge.look(head, elapsed, self._process)
         if sentence is not None:
             self._sentence(sentence, head)
+
+    def _doubt(self) -> None:
+        """Wait for answers that must be on their way; not for ever, for somebody may have taken permits."""
+        self._doubts += len(self._flying) > 1
+        if self._doubts > MAX_DOUBTS:
+            why = "the process has started jobs behind one that it did not answer"
+            self._sentence(Sentence("ProtocolBroken", why), None)
 
     def _sentence(self, sentence: Sentence, job: ClaimedJob | None) -> None:
         """Kill the process; its `PortExit` settles the job that ran, with this reason.

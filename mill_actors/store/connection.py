@@ -35,14 +35,21 @@ T = TypeVar("T")
 
 #: The server is away, going, or refuses everybody: wait and try again. 54xxx (too complex) is an
 #: OperationalError to psycopg, but it is about the data, and the data will not get better.
-_OUTAGES = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
+_OUTAGES = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    # To psycopg these are faults of the database's; but they pass.
+    errors.ReadOnlySqlTransaction,
+    errors.IdleInTransactionSessionTimeout,
+)
 _ABOUT_THE_DATA = (errors.ProgramLimitExceeded, errors.StatementTooComplex, errors.TooManyArguments)
 
 #: A prepared statement keeps its plan, and on a queue that was empty then the plan was to scan it:
 #: with 1,000,000 jobs 500 claims take 3.3 s instead of 7 ms, until autovacuum comes by. Everything hot
 #: has its index, so scans are out; what has none is scanned all the same. The penalty that does it
-#: would make older servers compile such statements.
-SETTINGS = "set enable_seqscan = off; set jit = off"
+#: would make older servers compile such statements. And a node that vanishes in the middle of a
+#: transaction must not keep its jobs locked for as long as TCP believes in it, two hours.
+SETTINGS = "set enable_seqscan = off; set jit = off; set idle_in_transaction_session_timeout = '10s'"
 
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 5.0

@@ -87,6 +87,20 @@ def rescue_node(connection: Connection, node: str, beat_seen: int | None) -> Res
 
     `beat_seen=None`: the node has no row any more (`orphaned_nodes`), only jobs.
     """
+    first = _rescue(connection, node, beat_seen)
+    if first is None:
+        return None
+    row = connection.execute(sql.holds_jobs, {"node": node}).fetchone()
+    if row is None or not row[0]:
+        return first
+    # Rows that somebody had locked for a moment: a cancel, a waiter, a last finish.
+    second = _rescue(connection, node, None) or first
+    return Rescue(
+        first.requeued + second.requeued, first.lost + second.lost, first.cancelled + second.cancelled
+    )
+
+
+def _rescue(connection: Connection, node: str, beat_seen: int | None) -> Rescue | None:
     with connection.transaction():
         if beat_seen is not None:
             found = connection.execute(sql.lock_dead_node, {"id": node, "beat": beat_seen}).fetchone()

@@ -26,7 +26,7 @@ from mill_actors.jobs.job import ClaimedJob
 from mill_actors.jobs.lifecycle import Action
 from mill_actors.jobs.outcome import Verdict
 from mill_actors.jobs.retry import ConstantRetry, RetryPolicy
-from supervisors import stop
+from supervisors import Timer, send_after, stop
 from tests.actors.yard import Hand, Yard, Yarder
 from tests.system.proxy import Proxy, wait_until
 
@@ -224,7 +224,9 @@ def test_tags_take_turns(yards: Yarder) -> None:
 # -- Runners ---------------------------------------------------------------------------
 
 
-def test_jobs_behind_a_slow_one_go_to_another_runner(yards: Yarder) -> None:
+def test_jobs_behind_a_slow_one_go_to_another_runner(yards: Yarder, monkeypatch: pytest.MonkeyPatch) -> None:
+    # However long this machine takes: a Runner that was idle for a while is not trusted with many.
+    monkeypatch.setattr("mill_actors.actors.pool.WARM_SECONDS", 1e6)
     yard = yards(processes=2)
     yard.start()
     first, _ = a_busy_runner(yard)
@@ -641,6 +643,58 @@ def test_rows_in_somebodys_hands_are_not_given_back(yards: Yarder) -> None:
     rows = yard.look.execute("select id::text, claim::text from mill.queue where running").fetchall()
     assert {row[0]: row[1] for row in rows}.items() >= {(job, claims[job]) for job in ids(jobs[:2])}
     assert len(submitted) == 4
+
+
+def test_outages_leave_one_reconciliation_pending(
+    yards: Yarder, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each of them would leave one more query every 30 s, for good."""
+    timers: list[Timer] = []
+
+    def record(delay: float, target: object, message: object) -> Timer:
+        timer = send_after(delay, target, message)  # type: ignore[arg-type]  # as it came
+        if isinstance(message, Reconcile):
+            timers.append(timer)
+        return timer
+
+    monkeypatch.setattr(puller_module, "send_after", record)
+    yard = yards()
+    yard.start()
+    yard.settle()
+    proxy.shut()
+    for _ in range(5):
+        yard.tell(Reconcile())
+    yard.settle()
+    proxy.open()
+    assert len(timers) > 5
+    assert sum(timer.is_pending for timer in timers) == 1
+
+
+def test_a_count_that_went_wrong_does_not_stop_the_claims_for_good(yards: Yarder) -> None:
+    yard = yards(processes=1)
+    yard.deploy()
+    yard.start()
+    yard.settle()
+    actor = yard.ref.actor()
+    assert actor is not None
+    actor._unsettled = 1_000_000
+    (job,) = yard.submit(1)
+    yard.wake()
+    assert yard.held() == set()
+    yard.tell(Reconcile())
+    assert ids(yard.run()[1]) == [job]
+
+
+def test_a_script_that_nobody_needs_is_forgotten(yards: Yarder) -> None:
+    yard = yards(processes=1)
+    yard.start()
+    hand, _ = a_busy_runner(yard, "a")
+    actor = yard.ref.actor()
+    assert actor is not None
+    assert len(actor._scripts) == 1
+    yard.end(hand)
+    yard.settle()
+    wait_until(lambda: not actor._scripts, "its script is forgotten")
 
 
 def test_a_job_that_finds_no_runner_goes_back_to_the_queue(

@@ -6,13 +6,16 @@ import json
 
 import pytest
 
+from mill_actors.actors import runner as runner_module
 from mill_actors.actors.messages import (
     Adopt,
     Adopted,
     Cancel,
     Drain,
+    Holding,
     Progress,
     Ready,
+    Returned,
     Run,
 )
 from mill_actors.jobs.outcome import Verdict
@@ -291,6 +294,63 @@ def test_what_waits_behind_a_slow_job_is_taken_back(stage: Stager) -> None:
     on.process.say(on.process.done(jobs[0]))
     on.settle()
     assert ids(o.job for o in on.finished) == [jobs[0].id]
+
+
+def test_a_job_that_could_not_begin_is_not_late(stage: Stager) -> None:
+    """The process was not scheduled: the job goes elsewhere, and nobody is killed for it."""
+    on = stage()
+    job = make_job(timeout_seconds=1e-6)
+    on.run([job])
+    on.tick()
+    assert on.process.kills == 0
+    assert ids(on.returned) == [job.id]
+    assert on.process.take_permits() == []
+
+
+def test_what_was_returned_is_named_until_it_has_arrived(stage: Stager) -> None:
+    on = stage()
+    slow, first, second = make_jobs(3)
+    on.run([slow, first])
+    on.process.take_permits()
+    on.tick()
+    on.run([second])
+    on.tick()
+    assert [told.serial for told in on.told(Returned)] == [1, 2]
+    named = [on.ref.ask(Holding(seen), timeout=10.0) for seen in (0, 1, 2)]
+    assert named == [{slow.id, first.id, second.id}, {slow.id, second.id}, {slow.id}]
+
+
+def test_a_process_that_starts_what_it_does_not_answer_is_ended(
+    stage: Stager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """User code took permits that were not its own: those jobs would stand still for ever."""
+    monkeypatch.setattr(runner_module, "MAX_DOUBTS", 3)
+    on = stage()
+    jobs = make_jobs(3)
+    on.run(jobs)
+    on.process.take_permits(3)
+    for _ in range(3):
+        on.tick()
+    assert on.process.kills == 0
+    on.tick()
+    assert on.process.kills == 1
+    on.process.exit(signal=9)
+    on.ended()
+    assert {error["name"] for error in on.errors().values()} == {"ProtocolBroken"}
+
+
+def test_an_answer_ends_all_doubts(stage: Stager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner_module, "MAX_DOUBTS", 3)
+    on = stage()
+    jobs = make_jobs(8)
+    on.run(jobs)
+    on.process.take_permits(8)
+    for job in jobs[:5]:
+        on.tick()
+        on.tick()
+        on.process.say(on.process.done(job))
+    on.settle()
+    assert on.process.kills == 0
 
 
 def test_a_job_that_was_taken_back_may_come_again(stage: Stager) -> None:

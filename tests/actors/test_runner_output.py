@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mill_actors.actors import runner as runner_module
-from mill_actors.actors.messages import Cancel, Drain
+from mill_actors.actors.messages import Cancel, Drain, Tidy
 from tests.actors.stage import Stager, make_job, make_jobs
 
 
@@ -148,6 +148,21 @@ def test_a_job_that_prints_for_ever_fills_no_memory(stage: Stager, last: str) ->
     on.settle()
     assert on.logs()[quiet.id] == "quiet"
     assert on.logs()[loud.id] == "x" * 10 + "\n[output beyond 10 bytes is left out]\n"
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_what_a_forgotten_thread_prints_while_nothing_runs_is_forgotten(
+    stage: Stager, monkeypatch: pytest.MonkeyPatch, is_busy: bool
+) -> None:
+    monkeypatch.setattr(runner_module, "MAX_CAPTURE_BYTES", 100)
+    on = stage()
+    if is_busy:
+        on.run([make_job()])
+        on.process.take_permits()
+    on.process.print("x" * 200)
+    on.ref.tell(Tidy())
+    on.settle()
+    assert on.process.capture.size() == (200 if is_busy else 0)
 
 
 # -- emptying the file -----------------------------------------------------------------

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
+from psycopg import Error
 
 from mill_actors.ids import new_id
 from mill_actors.jobs.outcome import Verdict
 from mill_actors.store import nodes
-from mill_actors.store.connection import Connection
+from mill_actors.store.connection import Connection, is_outage
 from mill_actors.store.jobs import cancel_job
 from mill_actors.store.nodes import MAX_RESCUES, Rescue, beat, orphaned_nodes, rescue_node
-from tests.store.floor import TAG, Floor, Hand
+from tests.store.floor import TAG, Floor, Hand, eventually
 
 
 def rescued(floor: Floor, hand: Hand, beat_seen: int | None = 0) -> Rescue:
@@ -300,6 +301,40 @@ def test_a_rescue_during_a_request_to_cancel(floor: Floor) -> None:
         assert rival.result() == Rescue((), (), ())
     assert orphaned_nodes(floor.connection) == [hand.node]
     assert rescued(floor, hand, None).cancelled == (job,)
+
+
+def test_a_row_that_was_locked_for_a_moment_is_taken_by_the_second_look(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = floor.submit_many(2)
+    hand, other = floor.living_hand(), floor.connect()
+    hand.claim()
+    look = nodes._rescue
+
+    def look_once_with_a_lock(connection: Connection, node: str, beat_seen: int | None) -> Rescue | None:
+        if beat_seen is None:
+            return look(connection, node, None)
+        with other.transaction():
+            other.execute("select from mill.queue where id = %s for update", [ids[0]])
+            return look(connection, node, beat_seen)
+
+    monkeypatch.setattr(nodes, "_rescue", look_once_with_a_lock)
+    rescue = rescued(floor, hand)
+    assert rescue.requeued == (ids[1], ids[0])
+    assert orphaned_nodes(floor.connection) == []
+
+
+def test_a_worker_that_vanished_in_a_transaction_lets_go_of_its_jobs(floor: Floor) -> None:
+    floor.submit()
+    hand = floor.living_hand()
+    job = hand.claim_one()
+    hand.connection.execute("set idle_in_transaction_session_timeout = '50ms'")
+    with pytest.raises(Error) as caught, hand.connection.transaction():  # noqa: PT012  what is in the transaction
+        hand.finish(job)
+        eventually(lambda: rescued(floor, hand, None).requeued == (job.id,))
+        hand.connection.execute("select")
+    assert is_outage(caught.value)
+    assert floor.status(job.id) == "queued"
 
 
 @pytest.mark.slow

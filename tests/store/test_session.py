@@ -40,6 +40,7 @@ def one(connection: Connection) -> int:
         (errors.TooManyConnections(), True),
         (errors.QueryCanceled(), True),
         (errors.ReadOnlySqlTransaction(), True),
+        (errors.IdleInTransactionSessionTimeout(), True),
         (psycopg.OperationalError("connection lost"), True),
         (psycopg.InterfaceError("the connection is closed"), True),
         (errors.StatementTooComplex(), False),
@@ -133,21 +134,21 @@ def test_nowhere_is_unavailable_and_nonsense_is_a_fault_of_the_configuration() -
         Database("no=dsn").connect()
 
 
-def settings(connection: Connection) -> tuple[str, str]:
-    row = connection.execute("select current_setting('enable_seqscan'), current_setting('jit')").fetchone()
-    assert row is not None
-    return row[0], row[1]
+def settings(connection: Connection) -> list[str]:
+    names = ("enable_seqscan", "jit", "idle_in_transaction_session_timeout")
+    rows = [connection.execute("select current_setting(%s)", [name]).fetchone() for name in names]
+    return [row[0] for row in rows if row is not None]
 
 
 def test_scans_are_off_where_the_session_is_our_own(floor: Floor) -> None:
     """Through a pooler the setting would be anybody's: there the role brings it (docs/roles.md)."""
     with floor.database.connect() as own:
-        assert settings(own) == ("off", "off")
+        assert settings(own) == ["off", "off", "10s"]
     pooled = Database(floor.dsn, direct_dsn=floor.dsn)
     with pooled.connect() as theirs:
         assert settings(theirs)[0] == "on"
     with pooled.connect(direct=True) as own:
-        assert settings(own) == ("off", "off")
+        assert settings(own) == ["off", "off", "10s"]
 
 
 @pytest.mark.parametrize("prepare", [True, False])

@@ -82,8 +82,12 @@ select g.id::text, g.workspace, g.awaited, g.concurrency_key,
   case when g.cancel_requested_at is null then 'failure' else 'cancelled' end
 from gone g;
 
+-- name: holds_jobs
+-- Whether a rescue has passed rows by that were locked.
+select exists (select from mill.queue q where q.running and q.node = %(node)s::uuid);
+
 -- name: remove_dead_node
--- A row of its jobs that was locked meanwhile is found by orphaned_nodes.
+-- A row of its jobs that stays locked is found by orphaned_nodes.
 delete from mill.node where id = %(id)s::uuid;
 
 -- name: orphaned_nodes

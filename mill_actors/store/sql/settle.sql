@@ -1,5 +1,6 @@
--- The one door into a final state. Lock order, everywhere: jobs by id, then concurrency keys by
--- (workspace, key); whoever holds a key takes further jobs only with skip locked.
+-- The one door into a final state. Lock order, everywhere: jobs, then concurrency keys by (workspace,
+-- key); whoever holds a key takes further jobs only with skip locked. Whoever waits for several jobs
+-- holds their claims, so no two of them meet; all others wait for one job, or skip what is locked.
 --
 -- Rows are named by `id = any (…)`, never by a join alone: where statistics are from a time when the
 -- queue was empty, a join is planned as a scan of everything (measured: 2.7 s for 500 of 2,000,000
