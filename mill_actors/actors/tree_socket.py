@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import socket
+import stat
 import tempfile
 import threading
 import zlib
@@ -38,6 +39,14 @@ def socket_folder(work_dir: str) -> Path:
     return folder
 
 
+def _check_ours(folder: Path) -> None:
+    """Raise OSError if others could put something there: below /tmp they could be there first."""
+    info = folder.lstat()
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o022:
+        message = f"{folder} is not ours alone"
+        raise PermissionError(message)
+
+
 class TreeSocket:
     """A thread that answers whoever connects."""
 
@@ -47,6 +56,7 @@ class TreeSocket:
         folder = socket_folder(context.config.node.work_dir)
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _check_ours(folder)
             path = folder / f"{context.node[-12:]}.sock"
             listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             listening.bind(str(path))
@@ -81,9 +91,14 @@ class TreeSocket:
                 client, _ = self._socket.accept()
             except OSError:
                 return
-            with client, contextlib.suppress(OSError):
-                client.settimeout(2.0)
-                client.sendall(orjson.dumps(self._picture(), default=str))
+            try:
+                with client:
+                    client.settimeout(2.0)
+                    client.sendall(orjson.dumps(self._picture(), default=str))
+            except OSError:
+                continue  # whoever asked has gone
+            except Exception:
+                logger.exception("no picture of the tree this time")
 
     def _picture(self) -> dict[str, Any]:
         counters = self._context.counters
@@ -91,7 +106,7 @@ class TreeSocket:
             "node": self._context.node,
             "name": self._context.name,
             "pid": os.getpid(),
-            "moves": {action.value: count for action, count in counters.moves.items()},
+            "moves": {action.value: count for action, count in counters.moves.copy().items()},
             "stale": counters.stale,
             "tree": snapshot(self._tree, timeout=1.0).as_dict(),
         }
@@ -101,7 +116,11 @@ def read_trees(work_dir: str) -> list[dict[str, Any]]:
     """Return the picture of every living node of a work folder."""
     found = []
     folder = socket_folder(work_dir)
-    for path in sorted(folder.glob("*.sock")) if folder.is_dir() else []:
+    try:
+        _check_ours(folder)
+    except OSError:
+        return []
+    for path in sorted(folder.glob("*.sock")):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
             asking.settimeout(3.0)
             try:
@@ -114,5 +133,6 @@ def read_trees(work_dir: str) -> list[dict[str, Any]]:
                 continue
             except OSError:
                 continue
-        found.append(orjson.loads(b"".join(parts)))
+        if parts:
+            found.append(orjson.loads(b"".join(parts)))
     return found

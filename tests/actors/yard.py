@@ -260,7 +260,8 @@ class Yard:
     # -- what the Completer heard ----------------------------------------------------
 
     def heard(self) -> list[Outcomes | Release]:
-        self.settle()
+        if self.ref.is_alive():
+            self.settle()
         if self.completer is not None and self.completer.is_alive():
             self.completer.ask(Holding(), timeout=10.0)
         found = []

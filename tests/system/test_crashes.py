@@ -170,6 +170,13 @@ def test_a_node_that_has_no_row_any_more_is_told_once(engine: Engine) -> None:
     assert {engine.client.job(job).attempt for job in jobs} == {1}
 
 
+def test_a_life_leaves_no_subscriber_behind(engine: Engine) -> None:
+    """Events outlive the lives of a node: else each would log and count once more."""
+    node, moves = engine.node()
+    node.stop()
+    assert node.context.events._subscribers == (moves,)
+
+
 def test_a_stray_cancel_hurts_nobody(engine: Engine) -> None:
     node, _ = engine.node()
     engine.deploy_ledger()
