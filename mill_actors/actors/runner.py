@@ -50,6 +50,7 @@ from mill_actors.runtimes.warm import WarmProcess, start_process
 from mill_actors.store.logs import LogChunk
 from mill_actors.store.settlement import Retrial
 from supervisors import PortData, PortExit, Process, Reason, send, send_after
+from supervisors.port import EXITED, KILLED
 
 logger = logging.getLogger(__name__)
 
@@ -456,7 +457,9 @@ class Runner(Process):
 
 
 def _death(exit: PortExit, when: str) -> Sentence:  # noqa: A002
-    if exit.signal is not None:
+    if exit.why not in {EXITED, KILLED}:
+        how = exit.why  # then the signal is ours
+    elif exit.signal is not None:
         how = f"was ended by signal {exit.signal}"
     elif exit.returncode is not None:
         how = f"exited with code {exit.returncode}"

@@ -36,6 +36,7 @@ from mill_actors.runtimes.capture import Capture
 from mill_actors.runtimes.permits import PERMIT_BYTES, Permits
 from mill_actors.runtimes.warm import WarmProcess
 from supervisors import PortData, PortExit, ProcessRef
+from supervisors.port import EXITED
 from supervisors.testing import Probe, Signals
 
 T = TypeVar("T")
@@ -148,9 +149,9 @@ class Puppet:
     def broken(self, name: str = "ImportError") -> bytes:
         return b'["broken",%b]' % json.dumps({"name": name, "message": "no", "stack": "line 1"}).encode()
 
-    def exit(self, code: int | None = None, signal: int | None = None) -> None:
+    def exit(self, code: int | None = None, signal: int | None = None, why: str = EXITED) -> None:
         """Be dead, and known to be."""
-        self.owner.tell(PortExit(None, code, signal, "exited"))  # type: ignore[arg-type]  # no Port
+        self.owner.tell(PortExit(None, code, signal, why))  # type: ignore[arg-type]  # no Port
 
 
 class Heard:

@@ -226,6 +226,17 @@ def test_a_death_fails_the_job_that_ran_and_no_other(
     assert on.credited == 3
 
 
+@pytest.mark.parametrize("why", ["closed its stdout", "a frame was longer than 100 bytes"])
+def test_a_death_that_we_caused_says_what_for(stage: Stager, why: str) -> None:
+    on = stage()
+    job = make_job()
+    on.run([job])
+    on.process.take_permits()
+    on.process.exit(signal=9, why=why)
+    on.ended()
+    assert on.errors()[job.id]["message"] == f"the process {why} while it ran this job"
+
+
 def test_a_death_is_tried_again_as_the_script_says(stage: Stager) -> None:
     on = stage(options=TRY_TWICE)
     job = make_job()
