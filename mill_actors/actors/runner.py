@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from time import monotonic
 from typing import Any, assert_never
 
@@ -39,12 +38,13 @@ from mill_actors.actors.messages import (
     Tick,
     Tidy,
 )
+from mill_actors.actors.noise import Noise
 from mill_actors.actors.output import Output
 from mill_actors.actors.signing import Signing
 from mill_actors.jobs.job import ClaimedJob
 from mill_actors.jobs.outcome import Outcome, Verdict
 from mill_actors.jobs.script import Script
-from mill_actors.runtimes.frames import BadFrame, Done, Fail, Reply, decode, encode_context, encode_run
+from mill_actors.runtimes.frames import BadFrame, Done, Fail, decode, encode_context, encode_run
 from mill_actors.runtimes.frames import Ready as ProcessReady
 from mill_actors.runtimes.warm import WarmProcess, start_process
 from mill_actors.store.logs import LogChunk
@@ -94,6 +94,7 @@ class Runner(Process):
         self._ticking = False
         self._tidying = False
         self._doubts = 0
+        self._noise = Noise()
         self._began = monotonic()
         self._user = ""
         self._parked: list[ClaimedJob] = []
@@ -192,8 +193,11 @@ class Runner(Process):
     def _hear(self, data: bytes) -> None:
         try:
             replies = decode(data)
-        except BadFrame as error:
-            replies = self._sound(data, error)
+        except BadFrame:
+            replies = self._noise.sound(data, self._process.capture.size())
+            if self._noise.is_too_much:
+                why = "the process wrote again and again what is no answer"
+                self._sentence(Sentence("ProtocolBroken", why), None)
         now = monotonic()
         self._doubts = 0
         flying = self._flying
@@ -218,6 +222,8 @@ class Runner(Process):
                     self._judge.fail(
                         job, b'{"error":%b}' % bytes(reply.error), duration, now, finished, retried
                     )
+            elif self._ready:
+                continue  # said twice, by user code: it has no meaning any more
             elif isinstance(reply, ProcessReady):
                 self._ready = True
                 self._head_since = now
@@ -232,16 +238,6 @@ class Runner(Process):
             size = sum([len(outcome.result) for outcome in finished])
             send(self._puller, Progress(self._number, ended, spent, size))
         self._settle_down()
-
-    def _sound(self, data: bytes, error: BadFrame) -> list[Reply]:
-        """Leave out what is no answer: what one job wrote there must not cost others their results."""
-        logger.error("%s: its process broke the protocol: %s", self.name, error)
-        self._sentence(Sentence("ProtocolBroken", "the process wrote something that is no answer"), None)
-        replies: list[Reply] = []
-        for line in data.split(b"\n"):
-            with suppress(BadFrame):
-                replies += decode(line)
-        return replies
 
     def _settle_down(self) -> None:
         if self._output.read_to > MAX_CAPTURE_BYTES and not self._parked:

@@ -104,13 +104,10 @@ def test_answers_beside_a_line_that_is_none_count(stage: Stager) -> None:
     on.process.take_permits(3)
     on.process.say(on.process.done(jobs[0]), b"hello", on.process.done(jobs[1]))
     assert on.settle() == frozenset(ids(jobs[2:]))
-    assert ids(o.job for o in on.finished) == ids(jobs[:2])
-    assert on.process.kills == 1
-    on.process.exit(signal=9)
-    on.ended()
-    assert list(on.errors()) == [jobs[2].id]
-    assert on.errors()[jobs[2].id]["name"] == "ProtocolBroken"
-    assert ids(on.returned) == [jobs[3].id]
+    on.process.say(b"no newline, and then " + on.process.done(jobs[2]))
+    assert on.settle() == {jobs[3].id}
+    assert on.process.kills == 0
+    assert [(o.job.id, o.verdict) for o in on.finished] == [(job.id, Verdict.SUCCESS) for job in jobs[:3]]
 
 
 @pytest.mark.parametrize(
@@ -125,18 +122,60 @@ def test_answers_beside_a_line_that_is_none_count(stage: Stager) -> None:
         b"\0" * 100,
     ],
 )
-def test_any_nonsense_ends_the_process_and_not_the_runner(stage: Stager, line: bytes) -> None:
+def test_any_nonsense_is_no_answer_and_does_no_harm(stage: Stager, line: bytes) -> None:
     on = stage()
     job = make_job()
     on.run([job])
     on.process.take_permits()
     on.process.say(line)
+    assert on.settle() == {job.id}
+    on.process.say(on.process.done(job))
+    on.settle()
+    assert [o.verdict for o in on.finished] == [Verdict.SUCCESS]
+
+
+@pytest.mark.parametrize("kind", ["ready", "broken"])
+def test_a_process_says_only_once_how_its_import_went(stage: Stager, kind: str) -> None:
+    """Later it is user code that says so, which could fail the jobs of others."""
+    on = stage()
+    running, waiting = make_jobs(2)
+    on.run([running, waiting])
+    on.process.take_permits()
+    on.process.print("out\n")
+    on.process.say(b'["ready",0,0]' if kind == "ready" else on.process.broken())
+    assert on.settle() == {running.id, waiting.id}
+    assert on.finished == []
+    on.process.say(on.process.done(running))
+    on.settle()
+    assert on.logs() == {running.id: "out\n"}
+
+
+def test_endless_nonsense_ends_the_process(stage: Stager) -> None:
+    on = stage()
+    jobs = make_jobs(2)
+    on.run(jobs)
+    on.process.take_permits()
+    on.process.say(*[b"nonsense"] * 200)
     on.settle()
     assert on.process.kills >= 1
     on.process.exit(signal=9)
     on.ended()
     assert on.ref.exit_reason == NORMAL
-    assert ids(o.job for o in on.finished) == [job.id]
+    assert {job: error["name"] for job, error in on.errors().items()} == {jobs[0].id: "ProtocolBroken"}
+    assert ids(on.returned) == [jobs[1].id]
+
+
+def test_an_answer_that_was_torn_fails_its_job_and_no_other(stage: Stager) -> None:
+    on = stage()
+    torn, other = make_jobs(2)
+    on.run([torn, other])
+    on.process.take_permits(2)
+    whole = on.process.done(torn, b'"xxxxxxxx"')
+    on.process.say(whole[:-5] + b"\0" + whole[-5:], on.process.done(other))
+    on.settle()
+    assert {o.job.id: o.verdict for o in on.finished} == {
+        torn.id: Verdict.FAILURE, other.id: Verdict.SUCCESS,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("out", "us"), [(-5, 10), (1 << 70, 10), (0, -1), (0, 1 << 70)])

@@ -110,7 +110,6 @@ class World:
 
     def nonsense(self, _: int) -> None:
         if self.is_free:
-            self.is_attacked = True
             self.pipe.append(b"nonsense")
 
     # -- in the process ------------------------------------------------------------
