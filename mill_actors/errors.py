@@ -3,8 +3,10 @@
 MillError
 ├─ ConfigError          faults: every fault of the configuration at once
 ├─ InvalidArgs          subject, why: what the caller sent is not accepted
+├─ InvalidFlow          path, faults: every fault of a flow at once
 ├─ InvalidToken         why: a WM_TOKEN that is worth nothing
 ├─ ScriptNotFound       workspace, path, similar
+├─ FlowNotFound         workspace, path, similar
 ├─ JobNotFound          job_id
 ├─ SubmissionConflict   key, job_id: a known key with other arguments
 ├─ IllegalMove          job_id, state, move: a bug, never a silent write
@@ -52,6 +54,21 @@ class InvalidArgs(MillError):
         super().__init__(f"{subject}: {why}")
 
 
+class InvalidFlow(MillError):
+    """The flow has faults.
+
+    Each of ``faults`` begins with the place in the document. ``path`` is the flow's, where it is known.
+    """
+
+    def __init__(self, faults: Sequence[str], path: str | None = None) -> None:
+        self.faults = tuple(faults)
+        self.path = path
+        subject = "The flow" if path is None else f"The flow {path}"
+        lines = "".join(f"\n  {fault}" for fault in self.faults)
+        count = "a fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        super().__init__(f"{subject} has {count}:{lines}")
+
+
 class InvalidToken(MillError):
     """The token is worth nothing."""
 
@@ -69,6 +86,17 @@ class ScriptNotFound(MillError):
         self.similar = tuple(similar)
         hint = f" Did you mean {' or '.join(self.similar)}?" if self.similar else ""
         super().__init__(f"There is no script {path!r} in workspace {workspace!r}.{hint}")
+
+
+class FlowNotFound(MillError):
+    """There is no such flow. ``similar`` are paths that may have been meant."""
+
+    def __init__(self, workspace: str, path: str, similar: Sequence[str] = ()) -> None:
+        self.workspace = workspace
+        self.path = path
+        self.similar = tuple(similar)
+        hint = f" Did you mean {' or '.join(self.similar)}?" if self.similar else ""
+        super().__init__(f"There is no flow {path!r} in workspace {workspace!r}.{hint}")
 
 
 class JobNotFound(MillError):

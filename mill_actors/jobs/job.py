@@ -29,3 +29,15 @@ class ClaimedJob(Struct, gc=False):
     retry: Any
     concurrency_key: str | None
     due: float
+    is_flow: bool = False
+    #: of a step: the flow (or loop, or branch) it is a step of, and the flow that was submitted
+    parent_job: str | None = None
+    root_job: str | None = None
+    step: str | None = None
+    iteration: int | None = None
+    #: of a flow how deep it lies in others; of a step how deep its parent does
+    depth: int | None = None
+    #: the folder that all steps of a flow see as `./shared`
+    shared: str | None = None
+    #: the arguments with what `$var:` and `$res:` in them mean; None: as they are
+    filled: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -29,6 +29,10 @@ class ScriptOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     concurrency_limit: Annotated[int, Meta(gt=0)] | None = None
     #: What the limit counts by; `$workspace` and `$args[name]` are filled in. Default: the path.
     concurrency_key: str | None = None
+    #: … and within so many seconds after their ends.
+    concurrency_window_s: Annotated[float, Meta(ge=0)] | None = None
+    #: "windmill": arguments that `main` does not have are left out, and missing ones are null
+    arguments: Literal["strict", "windmill"] = "strict"
 
 
 NO_OPTIONS = ScriptOptions()

