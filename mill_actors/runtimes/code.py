@@ -33,7 +33,7 @@ class CodeCache:
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
-        _make_readable(self._root)
+        make_readable(self._root)
 
     def script(self, workspace: str, script_hash: str, path: str, language: Language, content: str) -> Path:
         """Write a script version unless it is there; return its file.
@@ -46,7 +46,7 @@ class CodeCache:
         stem = _UNSAFE.sub("_", last.removesuffix(suffix)) or "script"
         file = folder / f"{'_' if stem[0].isdigit() else ''}{stem}{suffix}"
         if not file.exists():
-            _make_readable(folder)
+            make_readable(folder)
             _write(file, content.encode())
         return file
 
@@ -64,7 +64,7 @@ class CodeCache:
         for file in files:
             copy = target / file.relative_to(BOOTSTRAP)
             if not copy.exists():
-                _make_readable(copy.parent)
+                make_readable(copy.parent)
                 _write(copy, file.read_bytes())
                 if copy.suffix == ".py":
                     _compile(copy)
@@ -73,7 +73,7 @@ class CodeCache:
     def scratch(self, owner: tuple[int, int] | None = None) -> Path:
         """Make an empty folder for one process to work in; `owner` is a uid and a gid."""
         parent = self._root / "scratch"
-        _make_readable(parent)
+        make_readable(parent)
         folder = Path(tempfile.mkdtemp(dir=parent))
         # The kernel lets the lock go when this node dies, however it dies: `sweep` sees that.
         _locks[folder] = os.open(folder, os.O_RDONLY)
@@ -118,17 +118,18 @@ def _segment(name: str) -> str:
     return f"_{safe}" if safe in {"", ".", "..", "bootstrap", "scratch"} else safe
 
 
-def _make_readable(folder: Path) -> None:
+def make_readable(folder: Path) -> None:
+    """Make a folder, and those above it, that all can read, whatever the umask is."""
     if folder.is_dir():
         return
-    _make_readable(folder.parent)
+    make_readable(folder.parent)
     folder.mkdir(exist_ok=True)
-    folder.chmod(0o755)  # whatever the umask is
+    folder.chmod(0o755)
 
 
 def _compile(file: Path) -> None:
     """Compile for our own Python, since a job's user can't: 10 ms less for each start."""
-    _make_readable(file.parent / "__pycache__")
+    make_readable(file.parent / "__pycache__")
     compiled = py_compile.compile(str(file), doraise=True)
     Path(str(compiled)).chmod(0o644)
 

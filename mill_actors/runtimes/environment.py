@@ -58,21 +58,35 @@ def job_variables(
     created_by: str,
     permissioned_as: str,
     email: str | None = None,
-    flow_job_id: str | None = None,
-    root_flow_job_id: str | None = None,
-    flow_path: str | None = None,
-    flow_step_id: str | None = None,
     schedule_path: str | None = None,
 ) -> dict[str, str]:
     """Return what many jobs in a row share, for a context frame; unknown ones are not set."""
     variables = {
         "WM_EMAIL": email,
-        "WM_FLOW_JOB_ID": flow_job_id,
-        "WM_FLOW_PATH": flow_path,
-        "WM_FLOW_STEP_ID": flow_step_id,
         "WM_PERMISSIONED_AS": permissioned_as,
-        "WM_ROOT_FLOW_JOB_ID": root_flow_job_id,
         "WM_SCHEDULE_PATH": schedule_path,
         "WM_USERNAME": created_by,
     }
     return {name: value for name, value in variables.items() if value is not None}
+
+
+def step_variables(
+    *,
+    flow_job_id: str,
+    root_flow_job_id: str,
+    step_id: str | None = None,
+    flow_path: str | None = None,
+    shared: str | None = None,
+) -> dict[str, str]:
+    """Return what is one flow step's alone, for its run frame; unknown ones are not set.
+
+    `shared` is the absolute path of the folder its process shows as `./shared`, and no variable there.
+    """
+    variables = {"WM_FLOW_JOB_ID": flow_job_id, "WM_ROOT_FLOW_JOB_ID": root_flow_job_id}
+    if step_id is not None:
+        variables["WM_FLOW_STEP_ID"] = step_id
+    if flow_path is not None:
+        variables["WM_FLOW_PATH"] = flow_path
+    if shared is not None:
+        variables["MILL_SHARED"] = shared
+    return variables

@@ -2,7 +2,7 @@
 
 A frame is one line of JSON, an array that begins with its kind. Arguments and results pass
 through as raw JSON: the node never parses either. Measured (3.11): `encode_run` 0.2 us with
-`args` as text and 0.45 us as bytes; `decode` 0.1 us a reply in blocks of 400.
+`args` as text and 0.45 us as bytes, 0.25 us more with variables; `decode` 0.1 us a reply in blocks of 400.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class BadFrame(MillError):
 
 
 class Ready(Struct, frozen=True, array_like=True, tag="ready"):
-    """The script is imported and has a `main`; what was printed up to `out` is no job's."""
+    """The script is imported and has an entry point; what was printed up to `out` is no job's."""
 
     pid: int
     out: int
 
 
 class Broken(Struct, frozen=True, array_like=True, tag="broken"):
-    """The script can't be imported or has no `main`; the process exits."""
+    """The script can't be imported or has no entry point; the process exits."""
 
     error: Raw
 
@@ -88,18 +88,31 @@ def encode_context(variables: Mapping[str, str]) -> bytes:
     return _encoder.encode(["context", variables]) + b"\n"
 
 
-def encode_run(number: int, job_id: str, claim: str, args: bytes | str, token: str) -> bytes:
+def encode_run(
+    number: int,
+    job_id: str,
+    claim: str,
+    args: bytes | str,
+    token: str,
+    variables: Mapping[str, str] | None = None,
+) -> bytes:
     """Return the frame of one job; `args` is a JSON object, embedded as it is.
 
     `number` is its permit's (`permits.py`). Job ids, claims and tokens consist of characters JSON
-    does not escape. A newline in `args` can only stand between tokens, where a space means the same.
+    does not escape. `variables` are this job's alone; without them the frame has no seventh element,
+    and the process nothing to do for it. A newline in `args` can only stand between tokens, where a
+    space means the same.
     """
     if isinstance(args, bytes):
         head = f'["run",{number},"{job_id}","{claim}",'.encode()
-        return b'%b%b,"%b"]\n' % (head, args.replace(b"\n", b" "), token.encode())
+        tail = b"" if variables is None else b"," + _encoder.encode(variables)
+        return b'%b%b,"%b"%b]\n' % (head, args.replace(b"\n", b" "), token.encode(), tail)
     if "\n" in args:
         args = args.replace("\n", " ")
-    return f'["run",{number},"{job_id}","{claim}",{args},"{token}"]\n'.encode()
+    if variables is None:
+        return f'["run",{number},"{job_id}","{claim}",{args},"{token}"]\n'.encode()
+    head = f'["run",{number},"{job_id}","{claim}",{args},"{token}",'.encode()
+    return head + _encoder.encode(variables) + b"]\n"
 
 
 def decode(data: bytes) -> list[Reply]:

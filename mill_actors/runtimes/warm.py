@@ -14,10 +14,16 @@ from mill_actors.jobs.job import ClaimedJob
 from mill_actors.jobs.script import Script
 from mill_actors.runtimes.capture import Capture
 from mill_actors.runtimes.code import CodeCache
-from mill_actors.runtimes.environment import clean_environment, job_variables, script_variables
+from mill_actors.runtimes.environment import (
+    clean_environment,
+    job_variables,
+    script_variables,
+    step_variables,
+)
 from mill_actors.runtimes.frames import Init, encode_init
 from mill_actors.runtimes.languages import LANGUAGES
 from mill_actors.runtimes.permits import Permits
+from mill_actors.runtimes.shared import SharedFolders
 from supervisors import Port, ProcessRef
 
 #: Room in a reply beside the result itself: ids, numbers, quotes.
@@ -41,9 +47,22 @@ class WarmProcess:
 
     @staticmethod
     def identity(job: ClaimedJob) -> dict[str, str]:
-        """Return the variables that say for whom a job runs."""
+        """Return the variables that say for whom a job runs: those of its context."""
         return job_variables(
             created_by=job.created_by.removeprefix("u/"), permissioned_as=job.created_by, email=None
+        )
+
+    @staticmethod
+    def variables(job: ClaimedJob) -> dict[str, str] | None:
+        """Return the variables of this job alone, for its run frame; None for one that is no flow's step."""
+        parent = job.parent_job
+        if parent is None:
+            return None
+        return step_variables(
+            flow_job_id=parent,
+            root_flow_job_id=job.root_job or parent,
+            step_id=job.step,
+            shared=job.shared,
         )
 
     def memory_bytes(self) -> int:
@@ -65,6 +84,13 @@ class WarmProcess:
         self.permits.close()
         self.capture.close()
         CodeCache.remove_scratch(self._scratch)
+
+
+def shared_folders(config: Config) -> SharedFolders:
+    """Return where a node keeps the folders that the steps of a flow share."""
+    name = config.node.job_user
+    user = None if name is None else pwd.getpwnam(name)
+    return SharedFolders(config.node.work_dir, None if user is None else (user.pw_uid, user.pw_gid))
 
 
 def start_process(owner: ProcessRef[Any], script: Script, config: Config) -> WarmProcess:
@@ -122,6 +148,7 @@ def start_process(owner: ProcessRef[Any], script: Script, config: Config) -> War
                 path=script.path,
                 env={name: value for name, value in variables.items() if value},
                 max_result_bytes=worker.max_result_bytes,
+                arguments=script.options.arguments,
             )
         )
     )

@@ -137,12 +137,18 @@ class Warm:
         self.write(encode_context(variables))
 
     def send(
-        self, args: Any = None, *, job: str | None = None, token: str = "t", raw: str | None = None
+        self,
+        args: Any = None,
+        *,
+        job: str | None = None,
+        token: str = "t",
+        raw: str | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> str:
         """Send a run with its permit; return the job's id."""
         number = self.next_number()
         self.permits.grant(number, 1)
-        return self.send_unpermitted(number, args, job=job, token=token, raw=raw)
+        return self.send_unpermitted(number, args, job=job, token=token, raw=raw, variables=variables)
 
     def next_number(self) -> int:
         self._count += 1
@@ -156,10 +162,11 @@ class Warm:
         job: str | None = None,
         token: str = "t",
         raw: str | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> str:
         job = job or f"job-{number}"
         text = raw if raw is not None else json.dumps({} if args is None else args)
-        self.write(encode_run(number, job, CLAIM, text, token))
+        self.write(encode_run(number, job, CLAIM, text, token, variables))
         return job
 
     def answer(self) -> Done | Fail:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from mill_actors.runtimes.environment import clean_environment, job_variables, script_variables
+from mill_actors.jobs.job import ClaimedJob
+from mill_actors.runtimes.environment import (
+    clean_environment,
+    job_variables,
+    script_variables,
+    step_variables,
+)
+from mill_actors.runtimes.warm import WarmProcess
 
 
 def test_only_what_is_known_to_be_harmless_passes() -> None:
@@ -47,10 +54,45 @@ def test_more_may_be_asked_for_but_never_the_engines_secrets() -> None:
 
 
 def test_unknown_job_variables_are_not_set() -> None:
-    assert job_variables(created_by="alice", permissioned_as="u/alice", flow_path="f/x") == {
+    assert job_variables(created_by="alice", permissioned_as="u/alice", schedule_path="f/x") == {
         "WM_USERNAME": "alice",
         "WM_PERMISSIONED_AS": "u/alice",
+        "WM_SCHEDULE_PATH": "f/x",
+    }
+
+
+def test_variables_of_a_flow_step_have_windmills_names() -> None:
+    assert step_variables(flow_job_id="p", root_flow_job_id="r") == {
+        "WM_FLOW_JOB_ID": "p",
+        "WM_ROOT_FLOW_JOB_ID": "r",
+    }
+    every = step_variables(
+        flow_job_id="p", root_flow_job_id="r", step_id="a", flow_path="f/x", shared="/folder/of/r"
+    )
+    assert every == {
+        "WM_FLOW_JOB_ID": "p",
+        "WM_ROOT_FLOW_JOB_ID": "r",
+        "WM_FLOW_STEP_ID": "a",
         "WM_FLOW_PATH": "f/x",
+        "MILL_SHARED": "/folder/of/r",
+    }
+
+
+def test_only_a_step_has_variables_of_its_own() -> None:
+    job = ClaimedJob("c", "j", "w", "f/s", "h", "python3", "{}", 2, "u/alice", 0, 1, 0, None, None, None, 0.0)
+    assert WarmProcess.variables(job) is None
+    job.parent_job, job.step = "p", "a"
+    assert WarmProcess.variables(job) == {
+        "WM_FLOW_JOB_ID": "p",
+        "WM_ROOT_FLOW_JOB_ID": "p",
+        "WM_FLOW_STEP_ID": "a",
+    }
+    job.root_job, job.shared = "r", "/folder/of/r"
+    assert WarmProcess.variables(job) == {
+        "WM_FLOW_JOB_ID": "p",
+        "WM_ROOT_FLOW_JOB_ID": "r",
+        "WM_FLOW_STEP_ID": "a",
+        "MILL_SHARED": "/folder/of/r",
     }
 
 

@@ -35,6 +35,10 @@ def test_what_the_node_writes() -> None:
     assert encode_context({"A": "b\n"}) == b'["context",{"A":"b\\n"}]\n'
     assert encode_run(7, "j", "c", '{"a": 1}', "t") == b'["run",7,"j","c",{"a": 1},"t"]\n'
     assert encode_run(7, "j", "c", b'{"a": 1}', "t") == b'["run",7,"j","c",{"a": 1},"t"]\n'
+    for args in ('{"a": 1}', b'{"a": 1}'):
+        frame = encode_run(7, "j", "c", args, "té", {"A": "b\n", "É": '"'})
+        assert frame == '["run",7,"j","c",{"a": 1},"té",{"A":"b\\n","É":"\\""}]\n'.encode()
+        assert encode_run(7, "j", "c", args, "t", {}) == b'["run",7,"j","c",{"a": 1},"t",{}]\n'
 
 
 @pytest.mark.parametrize("args", ['{\n"a":\r\n1}', b'{\n"a":\r\n1}'])

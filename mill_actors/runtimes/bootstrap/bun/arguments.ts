@@ -1,4 +1,4 @@
-// How a job's arguments reach `main`: by name, checked before the call. A destructured
+// How a job's arguments reach `main`, or another entry point: by name, checked before the call. A destructured
 // parameter (`{a, b}`) has no name: the whole object of arguments is passed for it, unless
 // arguments are left over by name for the others. A rest parameter gets the list given
 // under its name. Strings become a `Date` where the TypeScript type is `Date`.
@@ -7,7 +7,10 @@ import { Failure } from "./failures.ts";
 import { parametersOf, type Parameter } from "./parameters.ts";
 
 export type Arguments = Record<string, unknown>;
-type Main = (...values: unknown[]) => unknown;
+export type Callable = (...values: unknown[]) => unknown;
+
+/** The argument that names the function to call instead of `main`. */
+export const OVERRIDE = "_ENTRYPOINT_OVERRIDE";
 
 // As Windmill: null, and its form's placeholder for a computed default, leave the default alone.
 const isNotGiven = (value: unknown) => value === null || value === "<function call>";
@@ -27,39 +30,42 @@ export class Signature {
   readonly #simple: string[] | undefined;
 
   constructor(
-    readonly main: Main,
+    readonly main: Callable,
     script: string,
     readonly isLenient: boolean,
+    readonly name = "main",
   ) {
-    const parameters = parametersOf(main, script);
+    const parameters = parametersOf(main, script, name);
     this.#parameters = parameters ?? [];
     const patterns = this.#parameters.filter(({ isPattern }) => isPattern);
     if (patterns.length > 1) {
-      throw new Failure("BadMain", "main has more than one destructured parameter: name them");
+      throw new Failure("BadMain", `${name} has more than one destructured parameter: name them`);
     }
     this.#hasPattern = patterns.length > 0;
     this.#names = new Set(this.#parameters.filter(({ isPattern }) => !isPattern).map(({ name }) => name));
-    this.#text = `main(${this.#parameters.map(shown).join(", ")})`;
+    this.#text = `${name}(${this.#parameters.map(shown).join(", ")})`;
     const isSimple = this.#parameters.every(({ isPattern, isRest, isDate }) => !(isPattern || isRest || isDate));
-    this.#simple = isSimple && !isLenient && parameters !== undefined ? [...this.#names] : undefined;
+    const isOurs = isLenient || this.#names.has(OVERRIDE);
+    this.#simple = isSimple && !isOurs && parameters !== undefined ? [...this.#names] : undefined;
   }
 
-  /** Calls main, with the arguments in the order of its parameters. */
-  call(given: Arguments): unknown {
+  /** The arguments in the order of the parameters, if they are exactly those and nothing is to be done. */
+  matched(given: Arguments): unknown[] | undefined {
     const names = this.#simple;
-    if (names === undefined) return this.main(...this.#bind(given));
+    if (names === undefined) return undefined;
     const values: unknown[] = [];
     let count = 0;
     for (const _ in given) count += 1;
-    if (count !== names.length) return this.main(...this.#bind(given));
+    if (count !== names.length) return undefined;
     for (const name of names) {
-      if (!Object.hasOwn(given, name)) return this.main(...this.#bind(given));
+      if (!Object.hasOwn(given, name)) return undefined;
       values.push(given[name]);
     }
-    return this.main(...values);
+    return values;
   }
 
-  #bind(given: Arguments): unknown[] {
+  /** The arguments in the order of the parameters, checked and converted. */
+  bind(given: Arguments): unknown[] {
     if (typeof given !== "object" || given === null || Array.isArray(given)) {
       throw this.#wrong("the arguments are not an object");
     }

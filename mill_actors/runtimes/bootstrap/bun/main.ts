@@ -10,11 +10,13 @@
 // second pipe (mill_actors/runtimes/permits.py): what the node has taken back is dropped.
 
 import { readFileSync, readSync, writeSync } from "node:fs";
-import { Signature, type Arguments } from "./arguments.ts";
+import type { Arguments } from "./arguments.ts";
 import { ANSWERS, FRAMES, PERMITS, claim, mend, size } from "./descriptors.ts";
+import { EntryPoints } from "./entry.ts";
 import { describe } from "./errors.ts";
 import { Failure } from "./failures.ts";
 import { encode } from "./results.ts";
+import { Shared } from "./shared.ts";
 import { Job, World, jobs } from "./world.ts";
 
 interface Init {
@@ -24,13 +26,16 @@ interface Init {
   arguments?: "strict" | "windmill";
 }
 
-type Run = [kind: string, number: number, id: string, claim: string, given: Arguments, token: string];
+type Variables = Record<string, string>;
+type Run = [kind: string, number: number, id: string, claim: string, given: Arguments, token: string, own?: Variables];
 
 // Our own names: a script may replace the global ones.
 const { parse } = JSON;
 const { nanoseconds } = Bun;
 const turn = setImmediate;
 
+/** The variable of a job that is for this program alone: where `./shared` leads to. */
+const SHARED = "MILL_SHARED";
 const TURN_NS = 200_000;
 const HEAD = /^\["run",(\d+),"([^"]*)","([^"]*)",/;
 
@@ -92,15 +97,9 @@ async function take(): Promise<string | undefined> {
   return hasEnded ? undefined : waiting[next++];
 }
 
-async function load(init: Init): Promise<Signature> {
+async function load(init: Init): Promise<EntryPoints> {
   const module = (await import(init.script)) as Record<string, unknown>;
-  const fallback = module["default"] as { main?: unknown } | undefined;
-  const main = module["main"] ?? fallback?.main ?? fallback;
-  if (typeof main !== "function") {
-    throw new Failure("NoMain", "the script exports no function main");
-  }
-  const isLenient = init.arguments === "windmill";
-  return new Signature(main as (...values: unknown[]) => unknown, readFileSync(init.script, "utf8"), isLenient);
+  return new EntryPoints(module, readFileSync(init.script, "utf8"), init.arguments === "windmill");
 }
 
 async function collected(value: unknown): Promise<unknown> {
@@ -115,8 +114,10 @@ async function collected(value: unknown): Promise<unknown> {
 
 class Process {
   readonly #world = new World();
-  #signature!: Signature;
+  readonly #shared = new Shared();
+  #entries!: EntryPoints;
   #limit = 0;
+  #isAdapted = false;
 
   async start(init: Init): Promise<boolean> {
     delete process.env["BUN_JSC_useTailCalls"]; // meant for this process (bun.py), not for its children
@@ -124,7 +125,7 @@ class Process {
     this.#limit = init.max_result_bytes;
     this.#world.prepare();
     try {
-      this.#signature = await load(init);
+      this.#entries = await load(init);
     } catch (error) {
       write(`["broken",${describe(error)}]\n`);
       return false;
@@ -146,7 +147,7 @@ class Process {
       if (line === undefined) return;
       if (line.startsWith('["run",')) await this.#run(line);
       else if (line.startsWith('["context",')) {
-        this.#world.context((parse(line) as [string, Record<string, string>])[1]);
+        this.#world.context((parse(line) as [string, Variables])[1]);
       } else throw new Error(`not a frame: ${line.slice(0, 200)}`);
     }
   }
@@ -160,13 +161,18 @@ class Process {
       return;
     }
     const [, number, id, claimed, given, token] = frame;
+    const own = frame.length > 6 ? frame[6] : undefined; // to look beyond an array's end takes 0.1 us
     if (!isPermitted(number)) return;
     this.#world.identify(id, token);
-    const started = nanoseconds();
+    let started = nanoseconds();
     let kind = "done";
     let answer: string;
     const job = new Job();
     try {
+      if (own !== undefined || this.#isAdapted) {
+        this.#adapt(own);
+        started = nanoseconds();
+      }
       answer = encode(await this.#call(job, given), this.#limit);
     } catch (error) {
       kind = "fail";
@@ -178,8 +184,18 @@ class Process {
     write(`["${kind}","${id}","${claimed}",${size()},${duration},${answer}]\n`);
   }
 
+  /** Gives a job what is its own: a step of a flow has more than its id and token. */
+  #adapt(own: Variables | undefined): void {
+    this.#isAdapted = true; // should this fail, the next job tries again
+    const shared = own?.[SHARED];
+    if (own !== undefined && shared !== undefined) delete own[SHARED];
+    this.#world.own(own ?? {});
+    this.#shared.show(shared);
+    this.#isAdapted = own !== undefined;
+  }
+
   async #call(job: Job, given: Arguments): Promise<unknown> {
-    let result = jobs.run(job, () => this.#signature.call(given));
+    let result = jobs.run(job, () => this.#entries.call(given));
     if (typeof result === "object" && result !== null) {
       if (typeof (result as PromiseLike<unknown>).then === "function") {
         const exited = new Promise<never>((_, reject) => {

@@ -1,7 +1,7 @@
-// Reads the parameters of `main`, because JavaScript passes by position and jobs by name.
+// Reads the parameters of `main` or another entry point, because JavaScript passes by position and jobs by name.
 // The names come from what Bun made of the function (`toString`): right for every way to
 // declare or wrap one. Types are gone there, so what only they say (`b?: string`, `at: Date`)
-// comes from the script's text, if a declaration of main with the same names is in it.
+// comes from the script's text, if a declaration of it with the same names is in it.
 
 export interface Parameter {
   name: string;
@@ -165,18 +165,19 @@ function parametersIn(code: string): Parameter[] | undefined {
   return open < 0 ? undefined : parse(code.slice(open + 1, closing(code, open)));
 }
 
-/** The beginnings of declarations of a function called `name`, up to its parameters. */
-const beginnings = (name: string) => [
+/** The beginnings of declarations of a function called `name`, up to its parameters; main's also without. */
+const beginnings = (name: string, isMain: boolean) => [
   new RegExp(`\\bfunction\\s*\\*?\\s*${name}\\s*(?:<[^(]*>)?\\s*(?=\\()`, "gu"),
   new RegExp(`\\b${name}\\s*(?::[^=]*)?=\\s*(?:async\\s*)?(?:function\\s*\\*?\\s*\\w*\\s*)?(?:<[^(]*>)?\\s*(?=\\()`, "gu"),
-  /\bexport\s+default\s+(?:async\s+)?(?:function\s*\*?\s*\w*\s*)?(?:<[^(]*>)?\s*(?=\()/gu,
+  ...(isMain ? [/\bexport\s+default\s+(?:async\s+)?(?:function\s*\*?\s*\w*\s*)?(?:<[^(]*>)?\s*(?=\()/gu] : []),
 ];
 
-/** The declaration of main in a script, with parameters of these names. */
-function declared(script: string, called: string, parameters: Parameter[]): Parameter[] | undefined {
+/** The declaration of an entry point in a script, with parameters of these names. */
+function declared(script: string, entry: string, called: string, parameters: Parameter[]): Parameter[] | undefined {
   const names = parameters.map(({ name }) => name).join();
-  const name = called === "" || called === "main" ? "main" : `(?:main|${RegExp.escape(called)})`;
-  for (const beginning of beginnings(name)) {
+  const known = RegExp.escape(entry);
+  const name = called === "" || called === entry ? known : `(?:${known}|${RegExp.escape(called)})`;
+  for (const beginning of beginnings(name, entry === "main")) {
     for (const found of script.matchAll(beginning)) {
       const open = found.index + found[0].length;
       const candidate = parse(script.slice(open + 1, closing(script, open)));
@@ -187,13 +188,13 @@ function declared(script: string, called: string, parameters: Parameter[]): Para
   return undefined;
 }
 
-/** The parameters of main, or undefined where its source isn't to be had. */
-export function parametersOf(main: Function, script: string): Parameter[] | undefined {
+/** The parameters of an entry point, or undefined where its source isn't to be had. */
+export function parametersOf(main: Function, script: string, entry: string): Parameter[] | undefined {
   const parameters = parametersIn(main.toString());
   if (parameters === undefined) return undefined;
   // Declared elsewhere: whether a parameter without a default may be left out is not known.
   const lenient = parameters.map((parameter) => ({ ...parameter, isOptional: true }));
-  const known = declared(script, main.name, parameters) ?? lenient;
+  const known = declared(script, entry, main.name, parameters) ?? lenient;
   return known.map((parameter, at) => ({
     ...parameter,
     isOptional: parameter.isOptional || (parameters[at] as Parameter).isOptional,

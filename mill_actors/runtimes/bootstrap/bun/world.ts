@@ -71,6 +71,8 @@ function withEnvironment(spawn: Spawn): Spawn {
 export class World {
   readonly #env = process.env;
   #base: Variables = {};
+  #context: Variables = {};
+  #own: Variables = {};
   #wanted: Variables = {};
   readonly #exit = process.exit;
   readonly #folder = process.cwd();
@@ -115,8 +117,29 @@ export class World {
 
   /** Replaces the variables of the previous context by these. */
   context(variables: Variables): void {
+    this.#context = variables;
+    this.#own = {};
     this.#wanted = { ...this.#base, ...variables };
     this.#mendEnvironment();
+  }
+
+  /** Replaces the variables of the job before, which stand above its context, by this job's. */
+  own(variables: Variables): void {
+    const before = this.#own;
+    for (const name in variables) {
+      const value = variables[name];
+      if (before[name] !== value) this.#env[name] = this.#wanted[name] = value;
+    }
+    for (const name in before) {
+      if (Object.hasOwn(variables, name)) continue;
+      const below = this.#context[name] ?? this.#base[name];
+      if (below !== undefined) this.#env[name] = this.#wanted[name] = below;
+      else {
+        delete this.#env[name];
+        delete this.#wanted[name];
+      }
+    }
+    this.#own = variables;
   }
 
   /** Sets the two variables that differ from job to job. */

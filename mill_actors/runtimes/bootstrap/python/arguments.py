@@ -1,4 +1,4 @@
-"""How a job's arguments reach `main`: by name, checked before the call.
+"""How a job's arguments reach `main`, or another entry point: by name, checked before the call.
 
 The signature is read once, at import. A job whose argument names are those of the signature
 costs one comparison of key sets; everything else goes through `_bind`. Values are passed as
@@ -21,6 +21,9 @@ from .failures import Failure
 
 Arguments = dict[str, Any]
 Call = Callable[[Arguments], tuple[list[Any], Arguments]]
+
+#: The argument that names the function to call instead of `main`.
+OVERRIDE = "_ENTRYPOINT_OVERRIDE"
 
 _NOT_GIVEN: tuple[object, ...] = (None, "<function call>")
 
@@ -52,17 +55,19 @@ def _plain(annotation: Any) -> object:
     return annotation
 
 
-def _read(main: Callable[..., Any]) -> inspect.Signature:
+def _read(function: Callable[..., Any]) -> inspect.Signature:
     try:
-        return inspect.signature(main, eval_str=True)
+        return inspect.signature(function, eval_str=True)
     except Exception:  # noqa: BLE001 - an annotation may name what only a type checker knows
-        return inspect.signature(main)
+        return inspect.signature(function)
 
 
 class Signature:
-    """The parameters of `main`, read once."""
+    """A function that jobs call, and its parameters, read once."""
 
-    def __init__(self, main: Callable[..., Any], *, lenient: bool) -> None:
+    def __init__(self, function: Callable[..., Any], *, name: str = "main", lenient: bool) -> None:
+        self.function = function
+        self.name = name
         self.lenient = lenient
         self.text = ""
         self.names: frozenset[str] = frozenset()
@@ -73,32 +78,34 @@ class Signature:
         self.converters: dict[str, tuple[str, Callable[[str], Any]]] = {}
         positional_only = False
         try:
-            signature = _read(main)
+            signature = _read(function)
         except (TypeError, ValueError):  # a callable written in C may have none
             self.takes_rest = True
             self.is_simple = False
             return
-        self.text = f"main{signature.replace(return_annotation=signature.empty)}"
+        self.text = f"{name}{signature.replace(return_annotation=signature.empty)}"
         names = []
-        for name, parameter in signature.parameters.items():
+        for argument, parameter in signature.parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD:
                 self.takes_rest = True
                 continue
-            names.append(name)
+            names.append(argument)
             if parameter.kind is parameter.VAR_POSITIONAL:
-                self.collects = name
+                self.collects = argument
                 continue
             if parameter.default is parameter.empty:
-                self.required.append(name)
+                self.required.append(argument)
             if parameter.kind is not parameter.KEYWORD_ONLY:
-                self.positional.append(name)
+                self.positional.append(argument)
             positional_only |= parameter.kind is parameter.POSITIONAL_ONLY
             converter = _CONVERTERS.get(_hashable(_plain(parameter.annotation)))
             if converter is not None:
-                self.converters[name] = converter
+                self.converters[argument] = converter
         self.names = frozenset(names)
         self.by_position = positional_only or self.collects is not None
-        self.is_simple = not (self.by_position or self.converters or self.takes_rest or lenient)
+        self.is_simple = not (
+            self.by_position or self.converters or self.takes_rest or lenient or OVERRIDE in self.names
+        )
 
     def bind(self, given: Any) -> tuple[list[Any], Arguments]:
         """Return the positional and the named arguments of the call, or raise `Failure`."""
@@ -150,7 +157,7 @@ class Signature:
         return positional + rest, named
 
     def _wrong(self, what: str) -> Failure:
-        return Failure("InvalidArgs", f"{what}; the script has {self.text or 'main(...)'}")
+        return Failure("InvalidArgs", f"{what}; the script has {self.text or f'{self.name}(...)'}")
 
 
 def _hashable(kind: object) -> object:

@@ -24,7 +24,7 @@ class _Variable:
     """One variable of C's environment, in memory of ours."""
 
     def __init__(self, name: bytes) -> None:
-        self._name = name
+        self.name = name
         self._room = 0
         self._is_installed = False
 
@@ -39,7 +39,7 @@ class _Variable:
 
     def unset(self) -> None:
         """Take the variable out of the environment."""
-        os.unsetenv(self._name)
+        os.unsetenv(self.name)
         self._is_installed = False
 
     def install(self) -> None:
@@ -48,7 +48,7 @@ class _Variable:
         self._is_installed = True
 
     def _grow(self, room: int) -> None:
-        prefix = self._name + b"="
+        prefix = self.name + b"="
         self._room = max(room, _ROOM)
         self._buffer = ctypes.create_string_buffer(prefix, len(prefix) + self._room)
         # C may go on reading this buffer after a larger one took its place: it is never freed.
@@ -68,12 +68,15 @@ class Environment:
         self._base = dict(self._data)
         self._wanted = dict(self._data)
         self._context: dict[bytes, bytes] = {}
+        self._own: dict[str, str] = {}
+        self._named: dict[str, _Variable] = {}  # those a job ever had of its own
         self._variables = {name: _Variable(name) for name in (_JOB, _TOKEN)}
         self._set_job = self._variables[_JOB].set
         self._set_token = self._variables[_TOKEN].set
 
     def context(self, variables: Mapping[str, str]) -> None:
         """Replace the variables of the previous context by these."""
+        self.own({})  # what stands above a context has no part in what changes below
         context = {name.encode(): value.encode() for name, value in variables.items()}
         for name in self._context.keys() - context.keys():
             self._assign(name, self._base.get(name))
@@ -81,6 +84,27 @@ class Environment:
             if self._wanted.get(name) != value:
                 self._assign(name, value)
         self._context = context
+
+    def own(self, variables: Mapping[str, str]) -> None:
+        """Replace the variables of the job before, which stand above its context, by this job's."""
+        own = self._own
+        if variables == own:
+            return
+        data, wanted, named = self._data, self._wanted, self._named
+        for name, value in variables.items():
+            if own.get(name) != value:
+                variable = named.get(name)
+                if variable is None:
+                    variable = named[name] = self._variable(name.encode())
+                text = value.encode()
+                data[variable.name] = wanted[variable.name] = text
+                variable.set(text)
+                own[name] = value
+        if len(own) != len(variables):
+            for name in own.keys() - variables.keys():
+                below = name.encode()
+                self._assign(below, self._context.get(below, self._base.get(below)))
+                del own[name]
 
     def identify(self, job_id: str, token: str) -> None:
         """Set the two variables that differ from job to job."""
@@ -97,13 +121,19 @@ class Environment:
             self._put_back()
 
     def _assign(self, name: bytes, value: bytes | None) -> None:
-        variable = self._variables.setdefault(name, _Variable(name))
+        variable = self._variable(name)
         if value is None:
             del self._data[name], self._wanted[name]
             variable.unset()
         else:
             self._data[name] = self._wanted[name] = value
             variable.set(value)
+
+    def _variable(self, name: bytes) -> _Variable:
+        variable = self._variables.get(name)
+        if variable is None:
+            variable = self._variables[name] = _Variable(name)
+        return variable
 
     def _put_back(self) -> None:
         os.environ = self._environ  # noqa: B003 - this is the real one

@@ -23,17 +23,22 @@ import types
 from typing import Any
 
 from . import parent, script
-from .arguments import Signature
 from .descriptors import Descriptors
+from .entry import EntryPoints
 from .environment import Environment
 from .errors import describe
 from .failures import Failure
 from .results import encoder
+from .shared import Shared
 from .source import HEAD, Source, loads, write
 from .streams import Streams
 from .world import World
 
 _clock = time.perf_counter_ns
+#: The length of a run with variables of its own, the last element.
+_LONG = 7
+#: … of which one is for this program alone: where `./shared` leads to.
+_SHARED = "MILL_SHARED"
 _LAZY = frozenset({types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType})
 
 
@@ -58,14 +63,18 @@ class Process:
         self._source = source
         self._interrupts = Interrupts()
         os.environ.update(init.get("env", {}))
-        self._main = script.load(init["script"])
-        self._signature = Signature(self._main, lenient=init.get("arguments") == "windmill")
+        self._shared = Shared()
+        module = script.load(init["script"])
+        self._entries = EntryPoints(module, lenient=init.get("arguments") == "windmill")
+        self._signature = self._entries.main
+        self._main = self._signature.function
         self._encode = encoder(init["max_result_bytes"])
         self._coroutines: Any = None
         if inspect.iscoroutinefunction(self._main):
             self._start_coroutines()
         self._environment = Environment()
         self._world = World(descriptors, streams)
+        self._is_adapted = False
         self._context = contextvars.copy_context()
 
     def printed(self) -> int:
@@ -91,7 +100,9 @@ class Process:
 
     def _run(self, line: bytes) -> None:
         try:
-            _, number, job, claim, args, token = loads(line)
+            frame = loads(line)
+            variables = frame.pop() if len(frame) == _LONG else None
+            _, number, job, claim, args, token = frame
         except Exception as error:  # noqa: BLE001 - the job's arguments, or memory, are to blame
             self._refuse(line, error)
             return
@@ -100,6 +111,9 @@ class Process:
         self._environment.identify(job, token)
         started = _clock()
         try:
+            if variables is not None or self._is_adapted:
+                self._adapt(variables)
+                started = _clock()
             result = self._encode(self._call(args))
             kind = "done"
         except BaseException as error:  # noqa: BLE001 - SystemExit and the like end the job only
@@ -113,6 +127,14 @@ class Process:
         head = f'["{kind}","{job}","{claim}",{self._descriptors.size()},{duration},'
         write(b"%b%b]\n" % (head.encode(), result))
 
+    def _adapt(self, variables: dict[str, str] | None) -> None:
+        """Give a job what is its own: a step of a flow has more than its id and token."""
+        shared = None if variables is None else variables.pop(_SHARED, None)
+        self._is_adapted = True  # should this fail, the next job tries again
+        self._environment.own(variables or {})
+        self._shared.show(shared)
+        self._is_adapted = variables is not None
+
     def _call(self, args: Any) -> Any:
         signature = self._signature
         interrupts = self._interrupts
@@ -122,8 +144,9 @@ class Process:
             if signature.is_simple and type(args) is dict and args.keys() == signature.names:
                 result = context.run(self._main, **args)
             else:
-                positional, named = signature.bind(args)
-                result = context.run(self._main, *positional, **named)
+                chosen = self._entries.chosen(args)
+                positional, named = chosen.bind(args)
+                result = context.run(chosen.function, *positional, **named)
             if type(result) in _LAZY:
                 result = context.run(self._finish, result)
         finally:

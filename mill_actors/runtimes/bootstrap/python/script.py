@@ -1,4 +1,4 @@
-"""The user's script: imported once, under a name of its own, and its `main`.
+"""The user's script: imported once, under a name of its own, and the functions jobs may call in it.
 
 The module is named after its file, and its folder is last in `sys.path`, so that pickle,
 multiprocessing, inspect and tracebacks behave as for any module, while a script called
@@ -17,6 +17,9 @@ from typing import Any
 
 from .failures import Failure
 
+#: A script has one of them. They may be anything callable, from anywhere.
+_KNOWN = ("main", "preprocessor")
+
 
 def _module_name(path: str) -> str:
     stem = os.path.splitext(os.path.basename(path))[0].replace(".", "_")
@@ -27,8 +30,8 @@ def _module_name(path: str) -> str:
     return f"{stem}_script" if taken else stem
 
 
-def load(path: str) -> Callable[..., Any]:
-    """Import the script and return its `main`."""
+def load(path: str) -> types.ModuleType:
+    """Import the script, which has a `main`, a `preprocessor` or both."""
     name = _module_name(path)
     folder = os.path.dirname(path)
     if folder not in sys.path:
@@ -44,7 +47,26 @@ def load(path: str) -> Callable[..., Any]:
     sys.argv[:] = [path]
     spec.loader.exec_module(module)
     linecache.checkcache(path)
-    main = getattr(module, "main", None)
-    if not callable(main):
-        raise Failure("NoMain", "the script defines no function main")
-    return main  # type: ignore[no-any-return]  # callable() narrows to an unknown callable
+    if not any(callable(getattr(module, known, None)) for known in _KNOWN):
+        raise _missing("main")
+    return module
+
+
+def function(module: types.ModuleType, name: str) -> Callable[..., Any]:
+    """Return what a job calls by this name, or raise `Failure`.
+
+    The name may come from whoever submits jobs: beside the known ones it only reaches the script's own
+    public functions, never what the script imports (`from os import system`).
+    """
+    found = getattr(module, name, None)
+    if not callable(found) or not (name in _KNOWN or _is_own(module, name, found)):
+        raise _missing(name)
+    return found  # type: ignore[no-any-return]  # callable() narrows to an unknown callable
+
+
+def _is_own(module: types.ModuleType, name: str, found: object) -> bool:
+    return not name.startswith("_") and getattr(found, "__module__", None) == module.__name__
+
+
+def _missing(name: str) -> Failure:
+    return Failure("NoMain" if name == "main" else "NoEntryPoint", f"the script defines no function {name}")
