@@ -14,6 +14,9 @@ begin
   if parent not in ('completed_job', 'job_attempt', 'job_log') then
     raise exception 'mill.drop_partitions: no such history: %', parent;
   end if;
+  if parent = 'completed_job' then
+    before := least(before, (select min(r.started_at) from mill.flow_run r));
+  end if;
   for child in
     select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
     where i.inhparent = format('mill.%I', parent)::regclass
@@ -91,6 +94,9 @@ CREATE TABLE mill.completed_job (
     parent_job uuid,
     cancelled_by text,
     cancel_reason text,
+    is_flow boolean DEFAULT false NOT NULL,
+    step text COLLATE pg_catalog."C",
+    iteration integer,
     CONSTRAINT completed_job_status CHECK ((status = ANY (ARRAY['success'::text, 'failure'::text, 'cancelled'::text, 'skipped'::text])))
 )
 PARTITION BY RANGE (completed_at);
@@ -117,6 +123,9 @@ CREATE TABLE mill.completed_job_default (
     parent_job uuid,
     cancelled_by text,
     cancel_reason text,
+    is_flow boolean DEFAULT false CONSTRAINT completed_job_is_flow_not_null NOT NULL,
+    step text COLLATE pg_catalog."C",
+    iteration integer,
     CONSTRAINT completed_job_status CHECK ((status = ANY (ARRAY['success'::text, 'failure'::text, 'cancelled'::text, 'skipped'::text])))
 );
 
@@ -124,13 +133,92 @@ CREATE TABLE mill.concurrency_key (
     workspace text NOT NULL COLLATE pg_catalog."C",
     key text NOT NULL COLLATE pg_catalog."C",
     max_running integer NOT NULL,
+    window_s real DEFAULT 0 NOT NULL,
     CONSTRAINT concurrency_key_limit_is_positive CHECK ((max_running > 0))
 );
 
 CREATE TABLE mill.concurrency_slot (
     workspace text NOT NULL COLLATE pg_catalog."C",
     key text NOT NULL COLLATE pg_catalog."C",
-    job uuid NOT NULL
+    job uuid NOT NULL,
+    frees_at timestamp with time zone
+);
+
+CREATE TABLE mill.deletion (
+    job uuid NOT NULL,
+    due_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE mill.flow (
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    hash text NOT NULL COLLATE pg_catalog."C",
+    version bigint NOT NULL,
+    path text NOT NULL COLLATE pg_catalog."C",
+    summary text DEFAULT ''::text NOT NULL,
+    description text DEFAULT ''::text NOT NULL,
+    value json NOT NULL,
+    schema json,
+    tag text NOT NULL COLLATE pg_catalog."C",
+    dedicated boolean DEFAULT false NOT NULL,
+    options json DEFAULT '{}'::json NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT flow_hash_is_hex CHECK ((hash ~ '^[0-9a-f]{16}$'::text))
+);
+
+CREATE TABLE mill.flow_item (
+    run uuid NOT NULL,
+    step text NOT NULL COLLATE pg_catalog."C",
+    chunk integer NOT NULL,
+    items json NOT NULL
+);
+
+CREATE TABLE mill.flow_path (
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    path text NOT NULL COLLATE pg_catalog."C",
+    hash text NOT NULL COLLATE pg_catalog."C",
+    deployed_by text NOT NULL,
+    deployed_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE mill.flow_resume (
+    run uuid NOT NULL,
+    step text COLLATE pg_catalog."C",
+    resume_id bigint NOT NULL,
+    approved boolean NOT NULL,
+    value json NOT NULL,
+    approver text NOT NULL,
+    answered_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE mill.flow_run (
+    id uuid NOT NULL,
+    root uuid NOT NULL,
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    flow text NOT NULL COLLATE pg_catalog."C",
+    body text NOT NULL COLLATE pg_catalog."C",
+    parent uuid,
+    step text COLLATE pg_catalog."C",
+    iteration integer,
+    chain uuid[] NOT NULL,
+    depth smallint NOT NULL,
+    "overlay" json NOT NULL,
+    state json NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    deadline double precision,
+    wake_at timestamp with time zone,
+    woken boolean DEFAULT false NOT NULL,
+    early text COLLATE pg_catalog."C"
+)
+WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0');
+
+ALTER TABLE mill.flow ALTER COLUMN version ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME mill.flow_version_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE mill.job_attempt (
@@ -222,11 +310,34 @@ CREATE TABLE mill.queue (
     cancel_requested_at timestamp with time zone,
     cancelled_by text,
     cancel_reason text,
+    is_flow boolean DEFAULT false NOT NULL,
+    begun boolean DEFAULT false NOT NULL,
+    root_job uuid,
+    step text COLLATE pg_catalog."C",
+    iteration integer,
+    depth smallint,
+    start json,
+    concurrency_window_s real,
     CONSTRAINT queue_priority_range CHECK (((priority >= 0) AND (priority <= 100))),
-    CONSTRAINT queue_running_has_a_claim CHECK ((running = ((claim IS NOT NULL) AND (node IS NOT NULL)))),
+    CONSTRAINT queue_running_has_a_claim CHECK ((((claim IS NULL) = (node IS NULL)) AND ((claim IS NULL) OR running) AND ((claim IS NOT NULL) OR is_flow OR (NOT running)))),
     CONSTRAINT queue_running_is_admitted CHECK ((admitted OR (NOT running)))
 )
 WITH (autovacuum_vacuum_scale_factor='0.0', autovacuum_vacuum_threshold='10000', autovacuum_vacuum_insert_scale_factor='0.0', autovacuum_vacuum_insert_threshold='100000', autovacuum_analyze_scale_factor='0.0', autovacuum_analyze_threshold='50000', autovacuum_vacuum_cost_delay='0');
+
+CREATE TABLE mill.resource (
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    path text NOT NULL COLLATE pg_catalog."C",
+    value json NOT NULL,
+    resource_type text DEFAULT 'any'::text NOT NULL COLLATE pg_catalog."C",
+    description text DEFAULT ''::text NOT NULL
+);
+
+CREATE TABLE mill.result_cache (
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    key bytea NOT NULL,
+    result json NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+);
 
 CREATE TABLE mill.script (
     workspace text NOT NULL COLLATE pg_catalog."C",
@@ -258,6 +369,13 @@ CREATE TABLE mill.submission_key (
     expires_at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE mill.variable (
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    path text NOT NULL COLLATE pg_catalog."C",
+    value text NOT NULL,
+    description text DEFAULT ''::text NOT NULL
+);
+
 CREATE TABLE mill.workspace (
     id text NOT NULL COLLATE pg_catalog."C",
     token_key bytea DEFAULT sha256((((gen_random_uuid())::text || (gen_random_uuid())::text))::bytea) NOT NULL,
@@ -283,6 +401,24 @@ ALTER TABLE ONLY mill.concurrency_key
 ALTER TABLE ONLY mill.concurrency_slot
     ADD CONSTRAINT concurrency_slot_pkey PRIMARY KEY (workspace, key, job);
 
+ALTER TABLE ONLY mill.deletion
+    ADD CONSTRAINT deletion_pkey PRIMARY KEY (job);
+
+ALTER TABLE ONLY mill.flow_item
+    ADD CONSTRAINT flow_item_pkey PRIMARY KEY (run, step, chunk);
+
+ALTER TABLE ONLY mill.flow_path
+    ADD CONSTRAINT flow_path_pkey PRIMARY KEY (workspace, path);
+
+ALTER TABLE ONLY mill.flow
+    ADD CONSTRAINT flow_pkey PRIMARY KEY (workspace, hash);
+
+ALTER TABLE ONLY mill.flow_resume
+    ADD CONSTRAINT flow_resume_pkey PRIMARY KEY (run, resume_id);
+
+ALTER TABLE ONLY mill.flow_run
+    ADD CONSTRAINT flow_run_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY mill.job_attempt
     ADD CONSTRAINT job_attempt_pkey PRIMARY KEY (job, attempt, ended_at);
 
@@ -304,6 +440,12 @@ ALTER TABLE ONLY mill.node
 ALTER TABLE ONLY mill.queue
     ADD CONSTRAINT queue_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY mill.resource
+    ADD CONSTRAINT resource_pkey PRIMARY KEY (workspace, path);
+
+ALTER TABLE ONLY mill.result_cache
+    ADD CONSTRAINT result_cache_pkey PRIMARY KEY (workspace, key);
+
 ALTER TABLE ONLY mill.script_path
     ADD CONSTRAINT script_path_pkey PRIMARY KEY (workspace, path);
 
@@ -313,16 +455,33 @@ ALTER TABLE ONLY mill.script
 ALTER TABLE ONLY mill.submission_key
     ADD CONSTRAINT submission_key_pkey PRIMARY KEY (workspace, key);
 
+ALTER TABLE ONLY mill.variable
+    ADD CONSTRAINT variable_pkey PRIMARY KEY (workspace, path);
+
 ALTER TABLE ONLY mill.workspace
     ADD CONSTRAINT workspace_pkey PRIMARY KEY (id);
+
+CREATE INDEX completed_job_children ON ONLY mill.completed_job USING btree (parent_job, step, iteration) WHERE (parent_job IS NOT NULL);
+
+CREATE INDEX completed_job_default_parent_job_step_iteration_idx ON mill.completed_job_default USING btree (parent_job, step, iteration) WHERE (parent_job IS NOT NULL);
 
 CREATE INDEX completed_job_listing ON ONLY mill.completed_job USING btree (workspace, completed_at);
 
 CREATE INDEX completed_job_default_workspace_completed_at_idx ON mill.completed_job_default USING btree (workspace, completed_at);
 
+CREATE INDEX concurrency_slot_freeing ON mill.concurrency_slot USING btree (frees_at) WHERE (frees_at IS NOT NULL);
+
 CREATE INDEX concurrency_slot_of_job ON mill.concurrency_slot USING btree (job);
 
+CREATE INDEX deletion_due ON mill.deletion USING btree (due_at);
+
+CREATE INDEX flow_run_of_root ON mill.flow_run USING btree (root) WHERE (depth > 0);
+
+CREATE UNIQUE INDEX flow_version ON mill.flow USING btree (version);
+
 CREATE INDEX queue_cancelling ON mill.queue USING btree (node) WHERE (running AND (cancel_requested_at IS NOT NULL));
+
+CREATE INDEX queue_children ON mill.queue USING btree (parent_job) WHERE (parent_job IS NOT NULL);
 
 CREATE INDEX queue_claimable ON mill.queue USING btree (tag, priority DESC, scheduled_for, id) WHERE ((NOT running) AND admitted);
 
@@ -332,7 +491,13 @@ CREATE INDEX queue_held ON mill.queue USING btree (node) WHERE running;
 
 CREATE INDEX queue_waiting_for_slot ON mill.queue USING btree (workspace, concurrency_key, priority DESC, scheduled_for, id) WHERE (NOT admitted);
 
+CREATE INDEX queue_woken ON mill.queue USING btree (tag, scheduled_for) WHERE ((NOT running) AND begun);
+
+CREATE INDEX result_cache_expiring ON mill.result_cache USING btree (expires_at);
+
 CREATE INDEX submission_key_expiring ON mill.submission_key USING btree (expires_at);
+
+ALTER INDEX mill.completed_job_children ATTACH PARTITION mill.completed_job_default_parent_job_step_iteration_idx;
 
 ALTER INDEX mill.completed_job_pkey ATTACH PARTITION mill.completed_job_default_pkey;
 
@@ -342,11 +507,23 @@ ALTER INDEX mill.job_attempt_pkey ATTACH PARTITION mill.job_attempt_default_pkey
 
 ALTER INDEX mill.job_log_pkey ATTACH PARTITION mill.job_log_default_pkey;
 
+ALTER TABLE ONLY mill.flow_path
+    ADD CONSTRAINT flow_path_workspace_hash_fkey FOREIGN KEY (workspace, hash) REFERENCES mill.flow(workspace, hash);
+
+ALTER TABLE ONLY mill.flow
+    ADD CONSTRAINT flow_workspace_fkey FOREIGN KEY (workspace) REFERENCES mill.workspace(id);
+
+ALTER TABLE ONLY mill.resource
+    ADD CONSTRAINT resource_workspace_fkey FOREIGN KEY (workspace) REFERENCES mill.workspace(id);
+
 ALTER TABLE ONLY mill.script_path
     ADD CONSTRAINT script_path_workspace_hash_fkey FOREIGN KEY (workspace, hash) REFERENCES mill.script(workspace, hash);
 
 ALTER TABLE ONLY mill.script
     ADD CONSTRAINT script_workspace_fkey FOREIGN KEY (workspace) REFERENCES mill.workspace(id);
+
+ALTER TABLE ONLY mill.variable
+    ADD CONSTRAINT variable_workspace_fkey FOREIGN KEY (workspace) REFERENCES mill.workspace(id);
 
 REVOKE ALL ON FUNCTION mill.drop_partitions(parent text, before timestamp with time zone) FROM PUBLIC;
 

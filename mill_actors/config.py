@@ -71,7 +71,7 @@ class WorkerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """The worker of a node: what it takes and what that may cost."""
 
     # Jobs with one of these tags are taken, nothing else.
-    tags: tuple[Text, ...] = ("python3", "bun")
+    tags: tuple[Text, ...] = ("python3", "bun", "flow")
     # Scripts whose processes start with the node and stay: `path`, `workspace:path`,
     # or `*` for all. Others start with their first job.
     dedicated: tuple[Text, ...] = ()

@@ -10,30 +10,51 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from time import monotonic
 from typing import assert_never
 
 from mill_actors.actors.context import NodeContext
-from mill_actors.actors.messages import Holding, Outcomes, Release, Settled
-from mill_actors.errors import StoreRefused
+from mill_actors.actors.held_flows import HeldFlows
+from mill_actors.actors.messages import (
+    Begin,
+    CancelFlows,
+    CancelRequested,
+    FlowTimer,
+    Handed,
+    Holding,
+    Outcomes,
+    Release,
+    Settled,
+)
+from mill_actors.errors import StoreRefused, StoreUnavailable
 from mill_actors.events import Moved
+from mill_actors.flows.expressions import Evaluator
+from mill_actors.flows.interpreter import NewJob
+from mill_actors.ids import new_id
 from mill_actors.jobs.job import ClaimedJob
 from mill_actors.jobs.lifecycle import Action, State, move
 from mill_actors.jobs.outcome import Outcome, Verdict, error_result
+from mill_actors.runtimes.warm import shared_folders
 from mill_actors.store import settlement
-from mill_actors.store.claims import release_jobs
+from mill_actors.store.claims import claimed_jobs, release_jobs
 from mill_actors.store.connection import Connection, Session
+from mill_actors.store.flow_values import Library
+from mill_actors.store.flow_versions import FLOW_TAG
 from mill_actors.store.jobs import job_attempts
 from mill_actors.store.logs import LogChunk, write_what_goes
 from mill_actors.store.notify import ring_queue, ring_settled
-from mill_actors.store.settlement import Retrial
-from supervisors import Process, Reason, send
+from mill_actors.store.settlement import FlowPart, Retrial
+from mill_actors.store.transitions import MAX_RESCUES, FlowWorker
+from supervisors import Process, Reason, send, send_after
 
 logger = logging.getLogger(__name__)
 
 #: A commit takes at most this many jobs: beyond it the time per job no longer falls.
 MAX_BATCH = 1000
+#: … that many flows that begin: each may start several steps
+MAX_BEGUN = 200
 #: … and at most this much result text, unless one job alone has more.
 MAX_BATCH_BYTES = 32 * 1024 * 1024
 
@@ -41,6 +62,14 @@ _ACTIONS = {
     Verdict.SUCCESS: Action.SUCCEED,
     Verdict.FAILURE: Action.FAIL,
     Verdict.CANCELLED: Action.CANCEL,
+}
+
+
+_ENDINGS = {
+    "success": Action.SUCCEED,
+    "failure": Action.FAIL,
+    "cancelled": Action.CANCEL,
+    "skipped": Action.SKIP,
 }
 
 
@@ -58,37 +87,70 @@ class Completer(Process):
         self._retried: list[Retrial] = []
         self._logs: list[LogChunk] = []
         self._released: list[ClaimedJob] = []
+        self._begun: list[ClaimedJob] = []
+        self._flows = FlowWorker(self._holder, Library(), Evaluator(), self._takes)
+        self._held = HeldFlows(
+            self._holder,
+            self._flows.library,
+            self._flows.evaluator,
+            shared_folders(context.config),
+            self._cancel_steps,
+            self._later,
+        )
+        #: steps on their way to the Puller, by the serial of their message
+        self._handed: dict[str, int] = {}
+        self._handovers = 0
         #: of the batch in hand: ids that failed because Postgres refused their result
         self._refused: set[str] = set()
 
-    def handle(self, message: Outcomes | Release | Holding) -> object:
+    def handle(self, message: Outcomes | Begin | CancelFlows | FlowTimer | Release | Holding) -> object:
         match message:
             case Outcomes(finished, retried, logs):
+                if self._held.flows:
+                    finished, retried, logs = self._hear_held(finished, retried, logs)
                 self._finished.extend(finished)
                 if retried:
                     self._retried.extend(retried)
                 if logs:
                     self._logs.extend(logs)
+            case CancelFlows(flows):
+                self._held.cancel(flows)
+            case FlowTimer(flow, what):
+                self._held.wake(flow, what)
+            case Begin(jobs):
+                self._begun.extend(jobs)
             case Release(jobs):
-                self._released.extend(jobs)
-            case Holding():
+                for job in jobs:
+                    if self._held.owns(job.id):
+                        self._held.give_back(job)
+                    else:
+                        self._released.append(job)
+            case Holding(seen, here):
+                self._handed = {job: serial for job, serial in self._handed.items() if serial > seen}
+                self._held.lost(here.union(self._handed))
                 return frozenset(
                     [o.job.id for o in self._finished]
                     + [r.outcome.job.id for r in self._retried]
                     + [job.id for job in self._released]
+                    + [job.id for job in self._begun]
+                    + list(self._handed)
+                    + list(self._held.holding())
                 )
             case _:
                 assert_never(message)
         return None
 
     def idle(self) -> None:
-        while self._finished or self._retried:
+        while self._finished or self._retried or self._begun:
             if not self._settle():
                 return
+        if (self._held.has_work or self._held.to_hand or self._held.broken) and not self._settle_held():
+            return
         if self._released:
             self._release()
 
     def terminate(self, reason: Reason) -> None:
+        self._give_up_flows()
         self._session.close()
 
     # -- settling ------------------------------------------------------------------
@@ -98,10 +160,19 @@ class Completer(Process):
         finished, self._finished = _cut(self._finished)
         retried, self._retried = self._retried, []
         logs, self._logs = self._logs, []
+        begun, self._begun = self._begun[:MAX_BEGUN], self._begun[MAX_BEGUN:]
+        if begun:
+            others = self._begin_held(begun)
+            if others is None:
+                return False
+            begun = others
+            if not (finished or retried or begun):
+                return True
+        part = FlowPart(self._flows, new_id(), begun)
         self._refused.clear()
         began = monotonic()
         done = self._session.insist(
-            lambda connection, failed: self._write(connection, finished, retried, logs, failed),
+            lambda connection, failed: self._write(connection, finished, retried, logs, part, failed),
             self._give_up(),
             "settle",
         )
@@ -111,12 +182,141 @@ class Completer(Process):
                 "stopped during an outage: %d outcomes are not written", len(finished) + len(retried)
             )
             return False
-        self._tell(finished, retried, done)
+        if done.handed:
+            self._hand_over(done.handed)
+        self._tell(finished, retried, begun, done)
+        for job in done.cancelled:
+            self._cancel_flow(job)
         self.info = {
             "batch": len(finished) + len(retried),
             "commit_ms": round((monotonic() - began) * 1000, 1),
         }
         return True
+
+    # -- flows that are held whole -------------------------------------------------
+
+    def _hear_held(
+        self, finished: Sequence[Outcome], retried: Sequence[Retrial], logs: Sequence[LogChunk]
+    ) -> tuple[Sequence[Outcome], Sequence[Retrial], Sequence[LogChunk]]:
+        """Tell the flows in hand what became of their steps; return the rest."""
+        held = self._held
+        held.hear_logs(chunk for chunk in logs if held.owns(chunk.job))
+        logs = [chunk for chunk in logs if not held.owns(chunk.job)]
+        for retrial in retried:
+            if held.owns(retrial.outcome.job.id):
+                held.hear_retrial(retrial)
+        retried = [r for r in retried if not held.owns(r.outcome.job.id)]
+        rest: list[Outcome] = []
+        heard, size = 0, 0
+        for outcome in finished:
+            if held.owns(outcome.job.id):
+                heard += 1
+                size += len(outcome.result)
+                held.hear(outcome)
+            else:
+                rest.append(outcome)
+        if heard:
+            send(self._puller, Settled(heard, size))
+        return rest, retried, logs
+
+    def _begin_held(self, begun: Sequence[ClaimedJob]) -> list[ClaimedJob] | None:
+        """Take the flows that are held whole; return the others, None if we were stopped before that."""
+        broken = [job for job in begun if job.rescues > MAX_RESCUES]
+        if broken:
+            why = f"the flow's worker died {MAX_RESCUES + 1} times while it held this flow"
+            self._held.broken += [(job, why) for job in broken]
+            self._held.out += sum(job.tag != FLOW_TAG for job in broken)
+        sound = [job for job in begun if job.rescues <= MAX_RESCUES]
+        others = self._session.insist(
+            lambda connection, _: self._held.begin(connection, sound), self._give_up(), "begin"
+        )
+        if others is not None:
+            taken = len(begun) - len(others)
+            if taken:
+                # They are counted as flows from now on, and their steps as jobs.
+                send(self._puller, Settled(taken, 0))
+        return others
+
+    def _settle_held(self) -> bool:
+        """Make one round of all flows in hand; False if we were stopped before the database came back."""
+        held = self._held
+        done = self._session.insist(self._round, self._give_up(), "settle flows")
+        if done is None:
+            logger.error("stopped during an outage: %d flows are not written", len(held.flows))
+            return False
+        if held.to_hand:
+            jobs, held.to_hand = held.to_hand, []
+            self._hand_over(jobs)
+        ended, held.ended = held.ended, []
+        stale, held.stale = held.stale, []
+        if stale:
+            self._context.counters.stale += len(stale)
+            logger.warning("%d flows were not ours any more: %s", len(stale), ", ".join(stale[:3]))
+        if held.out:
+            send(self._puller, Settled(0, 0, held.out))
+            held.out = 0
+        self._publish_ended(ended)
+        awaited, held.awaited = held.awaited, []
+        tags, held.tags = held.tags, set()
+        if awaited or tags:
+            self._ring(awaited, frozenset(tags))
+        return True
+
+    def _round(self, connection: Connection, failed: int) -> bool:
+        held = self._held
+        held.round(connection, failed)
+        while held.broken:
+            job, why = held.broken[0]
+            done = settlement.settle_broken_flow(connection, self._flows, new_id(), job, why)
+            del held.broken[0]
+            held.awaited += done.awaited
+            held.tags |= done.admitted_tags
+            held.ended += done.ended
+            held.to_hand += done.handed
+        return True
+
+    def _give_up_flows(self) -> None:
+        """On a stop give the flows back as they are: somebody else goes on with them."""
+        fences = self._held.fences()
+        if not fences:
+            return
+        try:
+            gone = self._session.run(lambda connection: release_jobs(connection, fences))
+            self._ring((), frozenset(tag for _, tag in gone))
+        except (StoreUnavailable, StoreRefused) as error:
+            logger.warning("%d flows are left to the Rescuer: %s", len(fences), error)
+
+    def _cancel_steps(self, steps: Iterable[str]) -> None:
+        send(self._puller, CancelRequested(frozenset(steps)))
+
+    def _later(self, seconds: float, flow: str, what: str) -> None:
+        send_after(seconds, self.actor_ref, FlowTimer(flow, what))
+
+    # -- steps that go through the queue -------------------------------------------
+
+    def _cancel_flow(self, job: ClaimedJob) -> None:
+        done = self._session.insist(
+            lambda connection, _: settlement.cancel_claimed_flow(connection, self._flows, new_id(), job),
+            self._give_up(),
+            "cancel a flow",
+        )
+        if done is None:
+            return
+        if done.handed:
+            self._hand_over(done.handed)
+        self._publish_ended(done.ended)
+        self._ring(done.awaited, done.admitted_tags)
+
+    def _takes(self, job: NewJob, tag: str) -> bool:
+        return job.delay_seconds <= 0 and not self.stop_requested.is_set() and self._context.credit.take(tag)
+
+    def _hand_over(self, jobs: Sequence[ClaimedJob]) -> None:
+        self._handovers += 1
+        self._handed = dict.fromkeys([*self._handed, *(job.id for job in jobs)], self._handovers)
+        self._context.events.publish(
+            Moved(Action.CLAIM, State.QUEUED, State.RUNNING, [job.id for job in jobs], self._holder.worker)
+        )
+        send(self._puller, Handed(jobs, self._handovers))
 
     def _write(
         self,
@@ -124,19 +324,33 @@ class Completer(Process):
         finished: Sequence[Outcome],
         retried: Sequence[Retrial],
         logs: Sequence[LogChunk] = (),
+        flows: FlowPart | None = None,
         failed: int = 0,
     ) -> settlement.Settled:
         # The reply to an earlier COMMIT may be lost: what we have written ourselves is not stale.
         ours = self._landed(connection, finished, retried) if failed else frozenset[str]()
+        taken: list[ClaimedJob] = []
+        if failed and flows is not None:
+            # … and what we have taken under the claim of that batch is ours.
+            taken = claimed_jobs(connection, self._holder, flows.claim)
+            if taken or ours:
+                flows = FlowPart(flows.worker, new_id(), flows.begun)
         if ours:
             finished = [o for o in finished if o.job.id not in ours]
             retried = [r for r in retried if r.outcome.job.id not in ours]
             logs = [chunk for chunk in logs if chunk.job not in ours]
         try:
-            done = settlement.settle(connection, finished, retried, logs)
+            done = settlement.settle(connection, finished, retried, logs, flows)
         except StoreRefused as error:
-            done = self._isolate(connection, finished, retried, logs, error)
-        return settlement.Settled(done.stale, (*done.awaited, *ours), done.admitted_tags)
+            done = self._isolate(connection, finished, retried, logs, flows, error)
+        return settlement.Settled(
+            done.stale,
+            (*done.awaited, *ours),
+            done.admitted_tags,
+            (*done.handed, *taken),
+            done.ended,
+            done.cancelled,
+        )
 
     def _landed(
         self, connection: Connection, finished: Sequence[Outcome], retried: Sequence[Retrial]
@@ -156,24 +370,42 @@ class Completer(Process):
         finished: Sequence[Outcome],
         retried: Sequence[Retrial],
         logs: Sequence[LogChunk],
-        error: Exception,
+        flows: FlowPart | None,
+        error: StoreRefused,
     ) -> settlement.Settled:
         """Halve the batch until the row that Postgres refuses is alone, and fail that job."""
+        begun = [] if flows is None else flows.begun
+        worker, claim = (None, "") if flows is None else (flows.worker, flows.claim)
+
+        def part(of: Sequence[ClaimedJob]) -> FlowPart | None:
+            return None if worker is None else FlowPart(worker, claim, of)
+
+        write = partial(self._write, connection)
         if logs:
             # Settled first, so that what a job printed can't cost it its result.
-            parts = [self._write(connection, finished, retried)]
+            parts = [write(finished, retried, (), flows)]
             write_what_goes(connection, logs)
+        elif begun and (finished or retried):
+            parts = [write(finished, retried, (), part(())), write((), (), (), part(begun))]
         elif finished and retried:
-            parts = [self._write(connection, finished, ()), self._write(connection, (), retried)]
+            parts = [write(finished, (), (), part(())), write((), retried)]
+        elif len(begun) > 1:
+            half = len(begun) // 2
+            parts = [write((), (), (), part(begun[:half])), write((), (), (), part(begun[half:]))]
+        elif begun:
+            assert worker is not None
+            return settlement.settle_broken_flow(connection, worker, claim, begun[0], str(error))
         elif len(finished) + len(retried) > 1:
             half, rest = len(finished) // 2, len(retried) // 2
-            first = (finished[:half], retried[:rest])
-            second = (finished[half:], retried[rest:])
-            parts = [
-                self._write(connection, part[0], part[1]) for part in (first, second) if part[0] or part[1]
-            ]
+            halves = [(finished[:half], retried[:rest]), (finished[half:], retried[rest:])]
+            parts = [write(some, others, (), part(())) for some, others in halves if some or others]
         else:
             outcome = finished[0] if finished else retried[0].outcome
+            if outcome.job.parent_job is not None and (
+                error.sqlstate is None or outcome.job.id in self._refused
+            ):
+                # Not its result, but what its flow makes of it: the step ends, the flow is looked at anew.
+                return settlement.settle_apart(connection, outcome)
             logger.warning("job %s: the database refused its result: %s", outcome.job.id, error)
             self._refused.add(outcome.job.id)
             failed = Outcome(
@@ -183,18 +415,25 @@ class Completer(Process):
                 0,  # its duration may be what was refused
                 monotonic(),
             )
-            return settlement.settle(connection, [failed])
+            return write([failed], (), (), part(()))
         return settlement.Settled(
-            frozenset().union(*(part.stale for part in parts)),
-            tuple(job for part in parts for job in part.awaited),
-            frozenset().union(*(part.admitted_tags for part in parts)),
+            frozenset().union(*(each.stale for each in parts)),
+            tuple(job for each in parts for job in each.awaited),
+            frozenset().union(*(each.admitted_tags for each in parts)),
+            tuple(job for each in parts for job in each.handed),
+            tuple(end for each in parts for end in each.ended),
+            tuple(job for each in parts for job in each.cancelled),
         )
 
     def _tell(
-        self, finished: Sequence[Outcome], retried: Sequence[Retrial], done: settlement.Settled
+        self,
+        finished: Sequence[Outcome],
+        retried: Sequence[Retrial],
+        begun: Sequence[ClaimedJob],
+        done: settlement.Settled,
     ) -> None:
         size = sum([len(o.result) for o in finished])
-        send(self._puller, Settled(len(finished) + len(retried), size))
+        send(self._puller, Settled(len(finished) + len(retried) + len(begun), size))
         stale = done.stale
         if stale:
             self._context.counters.stale += len(stale)
@@ -218,8 +457,15 @@ class Completer(Process):
         if retried:
             # So that a Puller learns when they fall due.
             tags = tags | {r.outcome.job.tag for r in retried}
+        self._publish_ended(done.ended)
         if done.awaited or tags:
             self._ring(done.awaited, tags)
+
+    def _publish_ended(self, ended: Sequence[tuple[str, str]]) -> None:
+        for status, action in _ENDINGS.items():
+            flows = [flow for flow, became in ended if became == status]
+            after = move(State.RUNNING, action)
+            self._context.events.publish(Moved(action, State.RUNNING, after, flows, self._holder.worker))
 
     def _ring(self, awaited: Sequence[str], tags: frozenset[str]) -> None:
         def work(connection: Connection) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 
+from mill_actors.actors.credit import Credit
 from mill_actors.config import Config
 from mill_actors.events import Counters, Events, log
 from mill_actors.store.claims import Holder
@@ -38,6 +39,7 @@ class NodeContext:
         self.fenced = threading.Event()
         self.events = events or Events()
         self.counters = Counters()
+        self.credit = Credit()
         self._subscriptions = [self.events.subscribe(self.counters), self.events.subscribe(log)]
 
     def close(self) -> None:

@@ -77,10 +77,18 @@ class Returned(Struct, frozen=True):
 
 
 class Settled(Struct, frozen=True):
-    """The Completer has dealt with so many jobs."""
+    """The Completer has dealt with so many jobs; `flows`: so many that it held whole are out of hand."""
 
     jobs: int
     result_bytes: int
+    flows: int = 0
+
+
+class Handed(Struct, frozen=True):
+    """The next steps of flows, inserted as ours already; `serial` counts the Completer's `Handed`s."""
+
+    jobs: Sequence[ClaimedJob]
+    serial: int
 
 
 class CancelRequested(Struct, frozen=True):
@@ -149,10 +157,13 @@ class Tidy(Struct, frozen=True):
 class Holding(Struct, frozen=True):
     """Which jobs do you hold? Asked; answered with a frozenset of ids.
 
-    A Runner also names those on their way to the Puller: what it has returned after `returns`.
+    Whoever is asked also names those on their way to the Puller: what he has sent after his `returns`th
+    message. A Completer is told which steps Runners and Puller hold (`here`): those of its flows in hand
+    have no row that could tell.
     """
 
     returns: int = 0
+    here: frozenset[str] = frozenset()
 
 
 # -- to the Completer ------------------------------------------------------------------
@@ -164,6 +175,25 @@ class Outcomes(Struct, frozen=True):
     finished: Sequence[Outcome]
     retried: Sequence[Retrial] = ()
     logs: Sequence[LogChunk] = ()
+
+
+class Begin(Struct, frozen=True):
+    """Flows that were claimed: begin them, or look what has become of them."""
+
+    jobs: Sequence[ClaimedJob]
+
+
+class CancelFlows(Struct, frozen=True):
+    """Somebody wants these flows cancelled; those that are held whole are."""
+
+    flows: frozenset[str]
+
+
+class FlowTimer(Struct, frozen=True):
+    """In a flow held whole, a body's pause is over, or a step's before its next attempt."""
+
+    flow: str
+    what: str
 
 
 class Release(Struct, frozen=True):
@@ -210,6 +240,10 @@ class FindOrphans(Struct, frozen=True):
 
 class Prune(Struct, frozen=True):
     """Make and drop partitions, forget what has expired."""
+
+
+class DeleteDue(Struct, frozen=True):
+    """Delete arguments and results that are to be gone by now."""
 
 
 class Listen(Struct, frozen=True):

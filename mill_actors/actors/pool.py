@@ -268,6 +268,11 @@ class Pool:
         )
         return wanted + max(0, self.processes - self.unpinned)
 
+    @property
+    def pipeline(self) -> int:
+        """How many dedicated flows keep the pinned Runners busy: each has one step at a time, as a rule."""
+        return sum(handle.width for handle in self.handles.values() if handle.pinned and handle.ready)
+
     def plan(self) -> list[tuple[Handle, int]]:
         """Decide who gets how many of the waiting jobs: evenly among those with room."""
         shares: list[tuple[Handle, int]] = []

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
 from typing import assert_never
@@ -24,12 +25,15 @@ from mill_actors.actors.messages import (
     NOT_RUN,
     Adopt,
     Adopted,
+    Begin,
     Broke,
     Cancel,
+    CancelFlows,
     CancelRequested,
     Deployed,
     Drain,
     Due,
+    Handed,
     Holding,
     Outcomes,
     Poll,
@@ -45,7 +49,7 @@ from mill_actors.actors.messages import (
 )
 from mill_actors.actors.pool import Handle, Pool, Version
 from mill_actors.actors.runner import Runner
-from mill_actors.errors import ScriptNotFound, StoreUnavailable
+from mill_actors.errors import InvalidArgs, ScriptNotFound, StoreUnavailable
 from mill_actors.events import Moved
 from mill_actors.ids import new_id
 from mill_actors.jobs.job import ClaimedJob
@@ -54,7 +58,10 @@ from mill_actors.jobs.outcome import Outcome, Verdict, error_result
 from mill_actors.jobs.script import Script
 from mill_actors.store import claims, scripts
 from mill_actors.store.connection import Connection, Session
+from mill_actors.store.flow_versions import FLOW_TAG, pinned_flows
+from mill_actors.store.holder import Holder
 from mill_actors.store.nodes import serve_tags
+from mill_actors.store.references import fill_args, has_references
 from mill_actors.store.settlement import Retrial
 from supervisors import (
     TEMPORARY,
@@ -89,6 +96,10 @@ RECONCILE_SECONDS = 30.0
 ASK_SECONDS = 10.0
 #: A pinned process that does not come up is looked after this often.
 PIN_SECONDS = 1.0
+#: Flows under way that are looked at in one batch.
+MAX_WOKEN = 200
+#: Dedicated flows in hand, beyond which a round only takes longer.
+MAX_FLOWS_IN_HAND = 400
 #: Claims between two looks into the inbox.
 CLAIMS_IN_A_ROW = 8
 #: Due times are looked up no more often than this.
@@ -115,6 +126,14 @@ class Puller(Process):
         self._numbers = 0
         self._dry = False
         self._pinning = True
+        #: the serial of the latest `Handed`
+        self._handovers = 0
+        #: tags of dedicated flows, which are claimed apart; whether the last claim of them found too few
+        self._flow_tags: list[str] = []
+        self._told_tags: list[str] = sorted(self._tags)
+        self._flows_dry = False
+        self._woken_dry = False
+        self._flows_in_hand = 0
         self._due_asked = 0.0
         self._unsettled = 0
         self._unsettled_bytes = 0
@@ -134,6 +153,7 @@ class Puller(Process):
             | Settled
             | Wake
             | Returned
+            | Handed
             | Ready
             | Broke
             | Poll
@@ -148,33 +168,29 @@ class Puller(Process):
         match message:
             case Progress():
                 self._progress(message)
-            case Settled(jobs, result_bytes):
+            case Settled(jobs, result_bytes, flows):
+                self._flows_in_hand = max(0, self._flows_in_hand - flows)
                 self._unsettled = max(0, self._unsettled - jobs)
                 self._unsettled_bytes = max(0, self._unsettled_bytes - result_bytes)
             case Wake(tags):
-                if tags is None or not tags.isdisjoint(self._tags):
-                    self._dry = False
-            case Returned(number, jobs, serial, ends):
-                handle = self._pool.handles.get(number)
-                if handle is not None:
-                    handle.in_flight = max(0, handle.in_flight - len(jobs))
-                    handle.returns = serial
-                    handle.is_slow = True
-                    handle.retiring |= ends
+                self._wake(tags)
+            case Returned():
+                self._returned(message)
+            case Handed(jobs, serial):
+                self._handovers = serial
+                self._unsettled += len(jobs)
                 self._pool.hold(jobs, front=True)
             case Ready(number):
                 if (ready := self._pool.handles.get(number)) is not None:
                     ready.ready = True
-            case Broke(number, error):
-                if (broken := self._pool.handles.get(number)) is not None:
-                    broken.broken = True
-                    self._pool.broke((broken.script.workspace, broken.script.hash), error)
+            case Broke():
+                self._broke(message)
             case Poll():
-                self._dry = False
+                self._dry = self._flows_dry = self._woken_dry = False
                 self._pinning = True
                 self._poll_later()
             case Due():
-                self._dry = False
+                self._dry = self._flows_dry = self._woken_dry = False
             case CancelRequested(jobs):
                 self._cancel(jobs)
             case Deployed(name):
@@ -199,6 +215,8 @@ class Puller(Process):
             self._pin()
         self._dispatch()
         self._retire_obsolete()
+        self._claim_woken()
+        self._claim_flows()
         for _ in range(CLAIMS_IN_A_ROW):
             if self._dry or self.stop_requested.is_set() or self._context.fenced.is_set():
                 break
@@ -210,10 +228,12 @@ class Puller(Process):
             self.actor_ref.tell(Due())
         if self._pool.waiting:
             self._sweep_later()
+        self._publish_credit(0)
         self._show()
 
     def terminate(self, reason: Reason) -> None:
         """On an ordered stop let running jobs end, within the grace; everything else goes back."""
+        self._context.credit.tell((), 0)
         for version in list(self._pool.waiting):
             jobs = self._pool.take(version, 1 << 30)
             send(self._completer, Release(jobs))
@@ -223,6 +243,14 @@ class Puller(Process):
         self._session.close()
 
     # -- claiming ------------------------------------------------------------------
+
+    def _wake(self, tags: frozenset[str] | None) -> None:
+        if tags is None or not tags.isdisjoint(self._tags):
+            self._dry = False
+        if tags is None or not tags.isdisjoint(self._flow_tags):
+            self._flows_dry = self._woken_dry = False
+        if tags is not None and FLOW_TAG in tags:
+            self._woken_dry = False
 
     def _demand(self) -> int:
         if self._unsettled > MAX_UNSETTLED or self._unsettled_bytes > MAX_UNSETTLED_BYTES:
@@ -248,8 +276,9 @@ class Puller(Process):
         if jobs is None:
             return False
         if len(tags) > 1:
-            # Tags of equal priority take turns at being first.
-            self._tags = [*tags[1:], tags[0]]
+            # Tags of equal priority take turns at being first; but what has begun goes before what has not.
+            turned = [*tags[1:], tags[0]]
+            self._tags = [tag for tag in turned if tag != FLOW_TAG] + [FLOW_TAG] * (FLOW_TAG in turned)
         stopped_short = any(job.rescues for job in jobs) or (
             sum(job.args_bytes for job in jobs) >= claims.MAX_CLAIM_BYTES // 2
         )
@@ -259,14 +288,68 @@ class Puller(Process):
             self._look_ahead()
             return False
         self._unsettled += len(jobs)
-        self._pool.hold(jobs)
         self._context.events.publish(
             Moved(Action.CLAIM, State.QUEUED, State.RUNNING, [job.id for job in jobs], self._holder.worker)
         )
+        flows = [job for job in jobs if job.is_flow]
+        if flows:
+            self._publish_credit(len(jobs) - len(flows))
+            send(self._completer, Begin(flows))
+            jobs = [job for job in jobs if not job.is_flow]
+        self._pool.hold(jobs)
         if self._dry:
             self._dispatch()
             self._look_ahead()
         return True
+
+    def _claim_flows(self) -> None:
+        """Claim dedicated flows, as many as keep their Runners busy; the Completer holds them."""
+        if not self._flow_tags or self._flows_dry:
+            return
+        if self.stop_requested.is_set() or self._context.fenced.is_set():
+            return
+        wanted = min(MAX_FLOWS_IN_HAND, max(1, self._pool.pipeline))
+        demand = wanted - self._flows_in_hand
+        if demand <= 0 or demand < wanted // 4:
+            return
+        tags = self._flow_tags
+        jobs = self._take_flows(claims.claim_jobs, tags, demand)
+        self._flow_tags = [*tags[1:], tags[0]]
+        self._flows_dry = jobs is not None and jobs < demand
+        if self._flows_dry:
+            self._look_ahead()
+
+    def _claim_woken(self) -> None:
+        """Claim flows under way that somebody has to look at, however busy the Runners are."""
+        if self._woken_dry or self.stop_requested.is_set() or self._context.fenced.is_set():
+            return
+        tags = [*self._flow_tags, *({FLOW_TAG} & set(self._tags))]
+        jobs = self._take_flows(claims.claim_woken_flows, tags, MAX_WOKEN) if tags else 0
+        self._woken_dry = jobs is not None and jobs < MAX_WOKEN
+
+    def _take_flows(
+        self,
+        take: Callable[[Connection, Holder, str, Sequence[str], int], list[ClaimedJob]],
+        tags: Sequence[str],
+        limit: int,
+    ) -> int | None:
+        """Claim flows and give them to the Completer; return how many, None if we were stopped."""
+        claim = new_id()
+
+        def work(connection: Connection, failed: int) -> list[ClaimedJob]:
+            held = claims.claimed_jobs(connection, self._holder, claim) if failed else []
+            return held or take(connection, self._holder, claim, tags, limit)
+
+        jobs = self._session.insist(work, self.stop_requested, "claim flows")
+        if not jobs:
+            return None if jobs is None else 0
+        self._flows_in_hand += sum(job.tag != FLOW_TAG for job in jobs)
+        self._unsettled += len(jobs)
+        self._context.events.publish(
+            Moved(Action.CLAIM, State.QUEUED, State.RUNNING, [job.id for job in jobs], self._holder.worker)
+        )
+        send(self._completer, Begin(jobs))
+        return len(jobs)
 
     def _look_ahead(self) -> None:
         """Set a timer for the next scheduled job; asked seldom, because a poll comes anyway."""
@@ -276,7 +359,7 @@ class Puller(Process):
             return
         self._due_asked = now
         try:
-            seconds = self._session.run(lambda c: claims.next_due_seconds(c, self._tags))
+            seconds = self._session.run(lambda c: claims.next_due_seconds(c, [*self._tags, *self._flow_tags]))
         except StoreUnavailable:
             send_after(DUE_SECONDS, self.actor_ref, Due())
             return
@@ -286,6 +369,11 @@ class Puller(Process):
     def _poll_later(self) -> None:
         pause = self._limits.poll_seconds * random.uniform(0.8, 1.2)  # noqa: S311  jitter
         send_after(pause, self.actor_ref, Poll())
+
+    def _publish_credit(self, taken: int) -> None:
+        """Tell the Completer what the next steps of flows find room for."""
+        tags = () if self.stop_requested.is_set() or self._context.fenced.is_set() else self._tags
+        self._context.credit.tell(tags, self._pool.appetite - self._pool.in_hand - taken)
 
     # -- dispatching ---------------------------------------------------------------
 
@@ -301,12 +389,40 @@ class Puller(Process):
     def _send(self, handle: Handle, share: int) -> None:
         version = (handle.script.workspace, handle.script.hash)
         jobs = self._pool.take(version, share)
+        if any(has_references(job.args) for job in jobs):
+            jobs = self._fill(handle.script, jobs)
+            if not jobs:
+                return
         handle.in_flight += len(jobs)
         if not send(handle.ref, Run(jobs)):
             # It has just ended; its Down is under way.
             handle.in_flight -= len(jobs)
             handle.retiring = True
             self._pool.hold(jobs, front=True)
+
+    def _fill(self, script: Script, jobs: list[ClaimedJob]) -> list[ClaimedJob]:
+        """Fill in what arguments refer to; return the jobs that can run. The rows stay as they are."""
+        named = [job for job in jobs if job.filled is None and has_references(job.args)]
+        try:
+            found = self._session.run(lambda connection: fill_args(connection, named))
+        except StoreUnavailable:
+            self._pool.hold(jobs, front=True)
+            return []
+        judge = Judge(script, self._limits)
+        finished: list[Outcome] = []
+        retried: list[Retrial] = []
+        now = monotonic()
+        for job in named:
+            filled = found[job.id]
+            if isinstance(filled, InvalidArgs):
+                judge.fail(job, error_result("InvalidArgs", str(filled)), 0, now, finished, retried)
+            else:
+                job.filled = filled
+        if finished or retried:
+            send(self._completer, Outcomes(finished, retried))
+            failed = {o.job.id for o in finished} | {r.outcome.job.id for r in retried}
+            jobs = [job for job in jobs if job.id not in failed]
+        return jobs
 
     def _find_room(self, version: Version) -> None:
         """Start a Runner for jobs that found none with room, if there is a place for it."""
@@ -425,6 +541,21 @@ class Puller(Process):
         if handle.in_flight == 0:
             handle.idle_since = monotonic()
 
+    def _returned(self, told: Returned) -> None:
+        handle = self._pool.handles.get(told.runner)
+        if handle is not None:
+            handle.in_flight = max(0, handle.in_flight - len(told.jobs))
+            handle.returns = told.serial
+            handle.is_slow = True
+            handle.retiring |= told.ends
+        self._pool.hold(told.jobs, front=True)
+
+    def _broke(self, told: Broke) -> None:
+        handle = self._pool.handles.get(told.runner)
+        if handle is not None:
+            handle.broken = True
+            self._pool.broke((handle.script.workspace, handle.script.hash), told.error)
+
     def _retire(self, handle: Handle) -> None:
         handle.retiring = True
         handle.retired_at = monotonic()
@@ -462,14 +593,17 @@ class Puller(Process):
             return
         try:
             current = self._session.run(scripts.dedicated_scripts)
+            flows = self._session.run(lambda c: pinned_flows(c, wanted))
         except StoreUnavailable:
             self._pinning = True
             return
         mine = [
             s for s in current if "*" in wanted or s.path in wanted or f"{s.workspace}:{s.path}" in wanted
         ]
-        pinned = {(s.workspace, s.hash): s for s in mine}
-        for script in current:
+        self._serve_flows(sorted({flow.tag for flow in flows}))
+        steps = [script for flow in flows for script in flow.scripts]
+        pinned = {(s.workspace, s.hash): s for s in [*mine, *steps]}
+        for script in [*current, *steps]:
             self._replace(script)
         for handle in self._pool.handles.values():
             version = (handle.script.workspace, handle.script.hash)
@@ -496,6 +630,8 @@ class Puller(Process):
     def _outdate(self, name: str) -> None:
         """A path means another version now: look which."""
         workspace, _, path = name.partition(":")
+        if path.startswith("flow/"):
+            return  # the next pinning sees it
         try:
             self._replace(self._session.run(lambda c: scripts.script_by_path(c, workspace, path)))
         except (StoreUnavailable, ScriptNotFound):
@@ -509,13 +645,22 @@ class Puller(Process):
             if (theirs.workspace, theirs.path) == (script.workspace, script.path):
                 handle.obsolete = theirs.hash != script.hash
 
+    def _serve_flows(self, tags: list[str]) -> None:
+        if tags != sorted(self._flow_tags):
+            self._flow_tags = tags
+            self._flows_dry = False
+            self._told_tags = []
+
     def _serve(self, tags: list[str]) -> None:
-        if sorted(tags) == sorted(self._tags):
+        if sorted(tags) != sorted(self._tags):
+            self._tags = tags
+            self._dry = False
+        served = sorted([*self._tags, *self._flow_tags])
+        if served == self._told_tags:
             return
-        self._tags = tags
-        self._dry = False
         try:
-            self._session.run(lambda c: serve_tags(c, self._context.node, tags))
+            self._session.run(lambda c: serve_tags(c, self._context.node, served))
+            self._told_tags = served
         except StoreUnavailable:
             self._pinning = True
 
@@ -552,6 +697,7 @@ class Puller(Process):
             send(self._completer, Outcomes([Judge.cancelled(job, 0, now) for job in found]))
         left = wanted - {job.id for job in found}
         if left:
+            send(self._completer, CancelFlows(left))
             for handle in self._pool.handles.values():
                 send(handle.ref, Cancel(left))
 
@@ -597,7 +743,8 @@ class Puller(Process):
             for handle in self._pool.handles.values():
                 asked = Holding(handle.returns)
                 here |= handle.ref.ask(asked, timeout=ASK_SECONDS)  # type: ignore[arg-type]  # its reply
-            here |= ask(self._completer, Holding(), timeout=ASK_SECONDS)
+            asked = Holding(self._handovers, frozenset(here))
+            here |= ask(self._completer, asked, timeout=ASK_SECONDS)
             missing = [(job, claim) for job, claim in held.items() if job not in here]
             if not missing:
                 return

@@ -17,9 +17,9 @@ from mill_actors.errors import StoreUnavailable
 from mill_actors.events import Moved
 from mill_actors.jobs.lifecycle import Action, State, move
 from mill_actors.store import jobs, nodes
+from mill_actors.store.concurrency import admit_waiting
 from mill_actors.store.connection import Session
 from mill_actors.store.notify import ring_queue
-from mill_actors.store.settlement import admit_waiting
 from supervisors import Process, Reason, send_after
 
 logger = logging.getLogger(__name__)

@@ -166,11 +166,14 @@ class Runner(Process):
         parts: list[bytes] = []
         number = self._next
         sign = self._signing.sign
+        variables = self._process.variables
         for job in jobs:
             if job.created_by != self._user:
                 self._user = job.created_by
                 parts.append(encode_context(self._process.identity(job)))
-            parts.append(encode_run(number, job.id, job.claim, job.args, sign(job)))
+            parts.append(
+                encode_run(number, job.id, job.claim, job.filled or job.args, sign(job), variables(job))
+            )
             flying[job.id] = job
             number += 1
         self._process.permits.grant(self._next, len(jobs))

@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import Struct
-
 from mill_actors.jobs.job import ClaimedJob
 from mill_actors.store.arrays import literal
 from mill_actors.store.connection import Connection
+from mill_actors.store.holder import Holder
 from mill_actors.store.notify import ring_queue, ring_settled
 from mill_actors.store.queries import sql
 from mill_actors.store.settlement import settle_cancelled
 
+__all__ = [
+    "Holder",
+    "claim_jobs",
+    "claim_woken_flows",
+    "claimed_jobs",
+    "held_jobs",
+    "next_due_seconds",
+    "release_jobs",
+]
+
 #: A claim never takes more arguments than this into memory, unless a single job has more.
 MAX_CLAIM_BYTES = 8 * 1024 * 1024
-
-
-class Holder(Struct, frozen=True):
-    """Who claims: a worker of a node."""
-
-    node: str
-    worker: str
 
 
 def claim_jobs(
@@ -38,6 +40,24 @@ def claim_jobs(
             "tags": list(tags),
             "limit": limit,
             "max_bytes": MAX_CLAIM_BYTES,
+            "node": holder.node,
+            "worker": holder.worker,
+            "claim": claim,
+            "now": None,
+        },
+    ).fetchall()
+    return _jobs(rows, claim)
+
+
+def claim_woken_flows(
+    connection: Connection, holder: Holder, claim: str, tags: Sequence[str], limit: int
+) -> list[ClaimedJob]:
+    """Claim flows under way that are due or were woken: to look at them, not to run anything."""
+    rows = connection.execute(
+        sql.claim_woken_flows,
+        {
+            "tags": list(tags),
+            "limit": limit,
             "node": holder.node,
             "worker": holder.worker,
             "claim": claim,

@@ -17,6 +17,7 @@ from mill_actors.ids import new_id
 from mill_actors.jobs.script import Script
 from mill_actors.store import jobs, logs, nodes, scripts, submission
 from mill_actors.store.connection import AnyConnection, Connection, Database, Session, lent
+from mill_actors.store.flow_client import FlowCalls
 from mill_actors.store.jobs import JobResult
 from mill_actors.store.notify import DEPLOY, notify, ring_queue
 from mill_actors.store.submission import Receipt, Submission
@@ -25,7 +26,7 @@ from mill_actors.store.waiter import Waiter
 T = TypeVar("T")
 
 
-class Client:
+class Client(FlowCalls):
     """Speaks to the database and to nothing else: no node needs to run to submit."""
 
     def __init__(self, database: Database | str, workspace: str = "default", user: str = "u/admin") -> None:
@@ -154,11 +155,13 @@ class Client:
         return self._run(lambda own: logs.read_logs(own, self.workspace, job, after))
 
     def list(
-        self, status: str | None = None, path: str | None = None, limit: int = 30
+        self, status: str | None = None, path: str | None = None, limit: int = 30, *, steps: bool = False
     ) -> list[jobs.ListedJob]:
-        """Return open jobs, then finished ones, newest first."""
+        """Return open jobs, then finished ones, newest first; those of flows' steps if asked for."""
         return self._run(
-            lambda own: jobs.list_jobs(own, self.workspace, status=status, path=path, limit=limit)
+            lambda own: jobs.list_jobs(
+                own, self.workspace, status=status, path=path, limit=limit, steps=steps
+            )
         )
 
     def results(self, ids: Sequence[str]) -> Sequence[JobResult]:

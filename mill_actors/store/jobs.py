@@ -9,11 +9,13 @@ from typing import Any
 from msgspec import Struct
 
 from mill_actors.errors import JobNotFound
+from mill_actors.store.cancelled import cancelled_result
+from mill_actors.store.concurrency import free_and_admit
 from mill_actors.store.connection import Connection
 from mill_actors.store.decoding import decode, job_id, storable
+from mill_actors.store.flow_rows import wake_flows
 from mill_actors.store.notify import CANCEL, notify, ring_queue, ring_settled
 from mill_actors.store.queries import sql
-from mill_actors.store.settlement import cancelled_result, free_and_admit
 
 
 class Job(Struct, frozen=True):
@@ -44,6 +46,10 @@ class Job(Struct, frozen=True):
     expires_at: datetime | None
     concurrency_key: str | None
     admitted: bool
+    is_flow: bool = False
+    #: of a job below a flow: which step's of its parent, and which iteration or branch
+    step: str | None = None
+    iteration: int | None = None
 
     @property
     def is_final(self) -> bool:
@@ -134,8 +140,12 @@ def list_jobs(
     status: str | None = None,
     path: str | None = None,
     limit: int = 30,
+    steps: bool = False,
 ) -> list[ListedJob]:
-    """Return open jobs first, then finished ones, newest first; `status` narrows to one state."""
+    """Return open jobs first, then finished ones, newest first; `status` narrows to one state.
+
+    Steps of flows are left out, unless `steps` asks for them.
+    """
     found: list[ListedJob] = []
     if status in (None, "queued", "running"):
         rows = connection.execute(
@@ -144,6 +154,7 @@ def list_jobs(
                 "workspace": workspace,
                 "path": path,
                 "running": None if status is None else status == "running",
+                "steps": steps,
                 "limit": limit,
             },
         ).fetchall()
@@ -151,7 +162,13 @@ def list_jobs(
     if status not in ("queued", "running") and len(found) < limit:
         rows = connection.execute(
             sql.list_completed_jobs,
-            {"workspace": workspace, "path": path, "status": status, "limit": limit - len(found)},
+            {
+                "workspace": workspace,
+                "path": path,
+                "status": status,
+                "steps": steps,
+                "limit": limit - len(found),
+            },
         ).fetchall()
         found += [ListedJob(*row) for row in rows]
     return found
@@ -198,8 +215,12 @@ def cancel_job(
         ).fetchone()
         if row is None:
             raise JobNotFound(job)
-        became, node, awaited, key = row
-        tags = free_and_admit(connection, [job], [(workspace, key)]) if key is not None else set()
+        became, node, awaited, key, parent, under_way = row
+        tags = wake_flows(connection, [parent]) if parent is not None else set()
+        if key is not None:
+            tags |= free_and_admit(connection, [job], [(workspace, key)], ran=node is not None)
+        if under_way is not None:
+            tags.add(under_way)
     ring_queue(connection, tags)
     if awaited:
         ring_settled(connection, [job])
@@ -220,7 +241,8 @@ def expire_jobs(connection: Connection, limit: int = 1000) -> list[str]:
             },
         ).fetchall()
         keys = {(row[1], row[3]) for row in rows if row[3] is not None}
-        tags = free_and_admit(connection, [row[0] for row in rows], keys)
+        tags = wake_flows(connection, [row[4] for row in rows if row[4] is not None])
+        tags |= free_and_admit(connection, [row[0] for row in rows], keys, ran=False)
     ring_queue(connection, tags)
     ring_settled(connection, [row[0] for row in rows if row[2]])
     return [row[0] for row in rows]

@@ -17,6 +17,7 @@ class Pruned(Struct, frozen=True):
     partitions_made: int
     partitions_dropped: int
     keys_forgotten: int
+    results_forgotten: int = 0
 
 
 def prune(connection: Connection, completed_days: int, logs_days: int) -> Pruned:
@@ -40,4 +41,18 @@ def prune(connection: Connection, completed_days: int, logs_days: int) -> Pruned
                 sql.prune_concurrency_keys,
                 {"workspaces": [row[0] for row in unused], "keys": [row[1] for row in unused]},
             )
-    return Pruned(made, dropped, forgotten)
+    results = connection.execute(sql.prune_cached_results, {"limit": BATCH}).rowcount
+    return Pruned(made, dropped, forgotten, results)
+
+
+def delete_due(connection: Connection) -> float | None:
+    """Delete what is due to be (`delete_after_secs`); return in how many seconds the next is, None: never."""
+    while connection.execute(sql.delete_due, {"limit": BATCH}).rowcount >= BATCH:
+        continue
+    row = connection.execute(sql.next_deletion).fetchone()
+    return None if row is None else row[0]
+
+
+def open_flows(connection: Connection) -> list[str]:
+    """Return the ids of all flows that are not over."""
+    return [row[0] for row in connection.execute(sql.open_flows).fetchall()]

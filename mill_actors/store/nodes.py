@@ -10,10 +10,12 @@ import orjson
 from msgspec import Struct
 
 from mill_actors.jobs.outcome import error_result
+from mill_actors.store.cancelled import cancelled_result
+from mill_actors.store.concurrency import free_and_admit
 from mill_actors.store.connection import Connection
+from mill_actors.store.flow_rows import wake_flows
 from mill_actors.store.notify import ring_queue, ring_settled
 from mill_actors.store.queries import sql
-from mill_actors.store.settlement import cancelled_result, free_and_admit
 
 #: A job that was rescued this often has killed its nodes: it fails as `WorkerLost`.
 MAX_RESCUES = 3
@@ -106,10 +108,8 @@ def _rescue(connection: Connection, node: str, beat_seen: int | None) -> Rescue 
             found = connection.execute(sql.lock_dead_node, {"id": node, "beat": beat_seen}).fetchone()
             if found is None:
                 return None
-        # In this order: a cancel that comes between finds a job that waits, and settles it itself.
-        back = connection.execute(
-            sql.rescue_jobs, {"node": node, "max_rescues": MAX_RESCUES, "limit": 1_000_000}
-        ).fetchall()
+        # What is lost first: it wakes its flow, whose state is locked before its row. (A cancel that comes
+        # between leaves a job that the second look finds.)
         lost = connection.execute(
             sql.lose_jobs,
             {
@@ -122,7 +122,11 @@ def _rescue(connection: Connection, node: str, beat_seen: int | None) -> Rescue 
                 "cancelled": cancelled_result("request", "its worker died").decode(),
             },
         ).fetchall()
-        tags = {row[1] for row in back}
+        tags = wake_flows(connection, [row[5] for row in lost if row[5] is not None])
+        back = connection.execute(
+            sql.rescue_jobs, {"node": node, "max_rescues": MAX_RESCUES, "limit": 1_000_000}
+        ).fetchall()
+        tags |= {row[1] for row in back}
         keys = {(row[1], row[3]) for row in lost if row[3] is not None}
         tags |= free_and_admit(connection, [row[0] for row in lost], keys)
         connection.execute(sql.remove_dead_node, {"id": node})

@@ -62,7 +62,7 @@ def script_by_path(connection: Connection, workspace: str, path: str) -> Script:
     row = connection.execute(sql.script_by_path, {"workspace": workspace, "path": path}).fetchone()
     if row is None:
         raise ScriptNotFound(workspace=workspace, path=path, similar=_similar(connection, workspace, path))
-    return _script(row)
+    return script_of_row(row)
 
 
 def _similar(connection: Connection, workspace: str, path: str) -> list[str]:
@@ -79,12 +79,12 @@ def _similar(connection: Connection, workspace: str, path: str) -> list[str]:
 def script_by_hash(connection: Connection, workspace: str, digest: str) -> Script | None:
     """Return one version, whatever its path means now."""
     row = connection.execute(sql.script_by_hash, {"workspace": workspace, "hash": digest}).fetchone()
-    return None if row is None else _script(row)
+    return None if row is None else script_of_row(row)
 
 
 def dedicated_scripts(connection: Connection) -> list[Script]:
     """Return the current version of every dedicated path, of all workspaces."""
-    return [_script(row) for row in connection.execute(sql.dedicated_scripts).fetchall()]
+    return [script_of_row(row) for row in connection.execute(sql.dedicated_scripts).fetchall()]
 
 
 def list_scripts(connection: Connection, workspace: str) -> list[ListedScript]:
@@ -93,7 +93,8 @@ def list_scripts(connection: Connection, workspace: str) -> list[ListedScript]:
     return [ListedScript(*row) for row in rows]
 
 
-def _script(row: Sequence[Any]) -> Script:
+def script_of_row(row: Sequence[Any]) -> Script:
+    """Return a row of `mill.script`, in the order of its statements, as a version."""
     workspace, digest, path, language, content, tag, _, options = row
     return Script(
         workspace=workspace,

@@ -6,7 +6,7 @@ finish whose claim was lost is dropped and counted, whatever its result.
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Iterable, Sequence
 from time import monotonic
 
@@ -14,13 +14,29 @@ import psycopg
 from msgspec import Struct
 
 from mill_actors.errors import StoreRefused
+from mill_actors.jobs.job import ClaimedJob
 from mill_actors.jobs.outcome import Outcome, Verdict
 from mill_actors.store.arrays import JsonArray, literal
+from mill_actors.store.concurrency import Key, free_and_admit
 from mill_actors.store.connection import Connection, is_outage
+from mill_actors.store.flow_rows import Written, wake_flows
 from mill_actors.store.logs import LogChunk, write_logs
+from mill_actors.store.notify import CANCEL, notify
 from mill_actors.store.queries import sql
+from mill_actors.store.transitions import (
+    FlowWorker,
+    StepEnded,
+    advance_flows,
+    cancel_flow,
+    cancel_left,
+    fail_flow,
+    step_ended,
+)
 
-Key = tuple[str, str]
+logger = logging.getLogger(__name__)
+
+#: Steps of a cancelled flow that are just being claimed or settled are looked at again so often.
+CANCEL_LOOKS = 5
 
 
 class Retrial(Struct, frozen=True):
@@ -31,11 +47,27 @@ class Retrial(Struct, frozen=True):
 
 
 class Settled(Struct, frozen=True):
-    """What a settle did: ids that were stale, ids somebody waits for, tags of jobs it admitted."""
+    """What a settle did: ids that were stale, ids somebody waits for, tags that have work now.
+
+    `handed`: steps that come next and are ours already. `ended`: flows, and bodies of flows, that are
+    over, with their final status.
+    """
 
     stale: frozenset[str] = frozenset()
     awaited: tuple[str, ...] = ()
     admitted_tags: frozenset[str] = frozenset()
+    handed: tuple[ClaimedJob, ...] = ()
+    ended: tuple[tuple[str, str], ...] = ()
+    #: flows we have claimed and that are to be cancelled: `cancel_claimed_flow`
+    cancelled: tuple[ClaimedJob, ...] = ()
+
+
+class FlowPart(Struct, frozen=True):
+    """The flows' part of a batch: who makes transitions, the claim of what he takes, flows that begin."""
+
+    worker: FlowWorker
+    claim: str
+    begun: Sequence[ClaimedJob] = ()
 
 
 def settle(
@@ -43,14 +75,16 @@ def settle(
     finished: Sequence[Outcome],
     retried: Sequence[Retrial] = (),
     logs: Sequence[LogChunk] = (),
+    flows: FlowPart | None = None,
 ) -> Settled:
-    """Write a batch of outcomes, and the last of what they printed, in one transaction.
+    """Write a batch of outcomes, the last of what they printed, and what follows in their flows.
 
-    Raises `StoreRefused` if Postgres refuses a row: then nothing of the batch is written. A retry
-    whose job was asked to be cancelled is settled as cancelled instead.
+    One transaction. Raises `StoreRefused` if Postgres refuses a row, or a flow cannot go on: then
+    nothing of the batch is written. A retry whose job was asked to be cancelled is settled as cancelled
+    instead.
     """
     try:
-        return _settle(connection, finished, retried, logs)
+        return _settle(connection, finished, retried, logs, flows)
     except psycopg.Error as error:
         if is_outage(error):
             raise
@@ -62,9 +96,11 @@ def _settle(
     finished: Sequence[Outcome],
     retried: Sequence[Retrial],
     logs: Sequence[LogChunk],
+    flows: FlowPart | None,
 ) -> Settled:
     keys = _keys(finished)
-    if not retried and not keys and not logs:
+    has_flows = flows is not None and (flows.begun or any(o.job.depth is not None for o in finished))
+    if not retried and not keys and not logs and not has_flows:
         stale, awaited = _finish(connection, finished)
         return Settled(stale=frozenset(stale), awaited=tuple(awaited))
     with connection.transaction():
@@ -75,10 +111,82 @@ def _settle(
         stale, awaited = _finish(connection, ended)
         stale += {o.job.id for o in refused} - {o.job.id for o in cancelled}
         keys |= _keys([r.outcome for r in retried])
+        written = Written()
+        if flows is not None:
+            lost = set(stale)
+            events = [e for o in ended if o.job.id not in lost and (e := step_ended(o)) is not None]
+            if events or flows.begun:
+                written = _advance(connection, flows, events)
         tags = free_and_admit(connection, [o.job.id for o in ended], keys)
         if logs:
             write_logs(connection, logs)
-    return Settled(stale=frozenset(stale), awaited=tuple(awaited), admitted_tags=frozenset(tags))
+    return Settled(
+        stale=frozenset(stale),
+        awaited=(*awaited, *written.awaited),
+        admitted_tags=frozenset(tags | written.tags),
+        handed=tuple(written.handed),
+        ended=tuple((end.run.id, end.status) for end in written.ended),
+        cancelled=tuple(written.cancelled),
+    )
+
+
+def _advance(connection: Connection, flows: FlowPart, events: Sequence[StepEnded]) -> Written:
+    try:
+        return advance_flows(connection, flows.worker, flows.claim, events, flows.begun)
+    except psycopg.Error:
+        raise
+    except Exception as error:
+        # A fault of ours, or a flow that should not have been let in: it must not end the worker, who
+        # has other flows in the same batch.
+        logger.exception("a flow cannot go on")
+        raise StoreRefused(f"the flow cannot go on: {error!r}", None) from error
+
+
+def settle_apart(connection: Connection, outcome: Outcome) -> Settled:
+    """Settle a step whose flow cannot take it: the flow is woken, and then ended by who claims it."""
+    with connection.transaction():
+        done = _settle(connection, [outcome], (), (), None)
+        tags = wake_flows(connection, [str(outcome.job.parent_job)])
+    return Settled(done.stale, done.awaited, done.admitted_tags | tags)
+
+
+def settle_broken_flow(
+    connection: Connection, worker: FlowWorker, claim: str, job: ClaimedJob, why: str
+) -> Settled:
+    """End a claimed flow whose own transition is what was refused."""
+    with connection.transaction():
+        written = fail_flow(connection, worker, claim, job, why)
+    return Settled(
+        awaited=tuple(written.awaited),
+        admitted_tags=frozenset(written.tags),
+        handed=tuple(written.handed),
+        ended=tuple((end.run.id, end.status) for end in written.ended),
+    )
+
+
+def cancel_claimed_flow(connection: Connection, worker: FlowWorker, claim: str, job: ClaimedJob) -> Settled:
+    """End a flow that we have claimed as cancelled, with all that is inside it. One transaction.
+
+    The workers that run steps of it are told; steps that somebody had locked are asked afterwards.
+    """
+    with connection.transaction():
+        words = connection.execute(sql.cancel_words, {"id": job.id}).fetchone()
+        written = cancel_flow(connection, worker, claim, job)
+    by, reason = words or (None, None)
+    asked = written.asked
+    for _ in range(CANCEL_LOOKS):
+        left = cancel_left(connection, [end.run.id for end in written.ended], by, reason)
+        if left is None:
+            break
+        asked += left
+    for step in asked:
+        notify(connection, CANCEL, step)
+    return Settled(
+        awaited=tuple(written.awaited),
+        admitted_tags=frozenset(written.tags),
+        handed=tuple(written.handed),
+        ended=tuple((end.run.id, end.status) for end in written.ended),
+    )
 
 
 def _keys(outcomes: Sequence[Outcome]) -> set[Key]:
@@ -160,8 +268,9 @@ def settle_cancelled(connection: Connection, fences: Sequence[tuple[str, str]]) 
             },
         ).fetchone()
         assert row is not None
-        keys = {(workspace, key) for workspace, key in asked.values() if key is not None}
-        tags = free_and_admit(connection, [f[0] for f in ended], keys)
+        keys = {(workspace, key) for workspace, key, _ in asked.values() if key is not None}
+        tags = wake_flows(connection, [parent for *_, parent in asked.values() if parent is not None])
+        tags |= free_and_admit(connection, [f[0] for f in ended], keys)
     return Settled(frozenset(row[0]), tuple(row[1]), frozenset(tags))
 
 
@@ -169,38 +278,3 @@ def landed(connection: Connection, worker: str, ids: Iterable[str]) -> set[str]:
     """Return which of `ids` this worker has finished already: asked after a lost COMMIT reply."""
     rows = connection.execute(sql.landed_jobs, {"ids": list(ids), "worker": worker}).fetchall()
     return {row[0] for row in rows}
-
-
-def free_and_admit(connection: Connection, ended: Sequence[str], keys: Iterable[Key]) -> set[str]:
-    """Inside a transaction: free the slots of jobs that ended, admit who waits; return their tags."""
-    ordered = sorted(set(keys))
-    if not ordered:
-        return set()
-    names = {"workspaces": [k[0] for k in ordered], "keys": [k[1] for k in ordered]}
-    connection.execute(sql.lock_concurrency_keys, names)
-    if ended:
-        connection.execute(sql.free_slots, {"ids": list(ended)})
-    rows = connection.execute(sql.admit_jobs, {**names, "now": None}).fetchall()
-    return {row[1] for row in rows}
-
-
-def admit_waiting(connection: Connection, limit: int = 1000) -> set[str]:
-    """The sweep: admit due jobs whose key has a free place; return the tags to wake."""
-    rows = connection.execute(sql.keys_to_admit, {"now": None, "limit": limit}).fetchall()
-    tags: set[str] = set()
-    for workspace, key, places in sorted(rows):
-        with connection.transaction():
-            connection.execute(
-                sql.restore_concurrency_key, {"workspace": workspace, "key": key, "limit": places}
-            )
-            tags |= free_and_admit(connection, [], [(workspace, key)])
-    return tags
-
-
-def cancelled_result(by: str, reason: str | None) -> bytes:
-    """Return the result of a cancelled job, in Windmill's shape."""
-    why = f": {reason}" if reason else ""
-    message = f"Job canceled{why} by {by}"
-    return json.dumps(
-        {"error": {"name": "Canceled", "message": message, "reason": reason, "canceler": by}}
-    ).encode()

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 import orjson
@@ -21,13 +22,12 @@ from psycopg import errors
 from mill_actors.errors import InvalidArgs, SubmissionConflict
 from mill_actors.ids import new_ids
 from mill_actors.jobs.retry import RetryPolicy
-from mill_actors.jobs.script import Script
 from mill_actors.store.arrays import JsonArray, literal
+from mill_actors.store.concurrency import Key, fill_key, free_and_admit, put_concurrency_keys
 from mill_actors.store.connection import Connection
-from mill_actors.store.decoding import decode, storable
+from mill_actors.store.decoding import decode
 from mill_actors.store.queries import sql
-from mill_actors.store.scripts import script_by_path
-from mill_actors.store.settlement import Key, free_and_admit
+from mill_actors.store.runnables import Runnable, runnable_by_path
 
 #: How long a submission key is remembered after its submission (longer while its job is open).
 KEEP_KEYS_SECONDS = 7 * 86_400
@@ -35,7 +35,6 @@ KEEP_KEYS_SECONDS = 7 * 86_400
 MAX_ARGS_BYTES = 64 * 1024 * 1024
 
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
-_ARGS_OF = re.compile(r"\$args\[([^\]]+)\]")
 
 
 class Submission(Struct, frozen=True, kw_only=True):
@@ -61,8 +60,22 @@ class Submission(Struct, frozen=True, kw_only=True):
     retry: RetryPolicy | None = None
     concurrency_key: str | None = None
     concurrency_limit: int | None = None
+    concurrency_window_s: float | None = None
     parent_job: str | None = None
     awaited: bool = False
+    #: "script" or "flow", for a path that is both; None: whichever there is
+    kind: Literal["script", "flow"] | None = None
+    #: of a flow: begin with its preprocessor; or at a step, with the results of another run
+    preprocess: bool = False
+    restart: Restart | None = None
+
+
+class Restart(Struct, frozen=True):
+    """Where a flow begins: at a step of `job`'s, or at one of its iterations or branches."""
+
+    job: str
+    step: str
+    iteration: int = 0
 
 
 class Receipt(Struct, frozen=True):
@@ -77,14 +90,15 @@ class Row(Struct, gc=False):
 
     id: str
     told: Submission
-    script: Script
+    what: Runnable
     args: bytes
     concurrency_key: str | None
     concurrency_limit: int | None
+    concurrency_window_s: float | None = None
 
     @property
     def tag(self) -> str:
-        return self.told.tag or self.script.tag
+        return self.told.tag or self.what.tag
 
     @property
     def submission_key(self) -> str | None:
@@ -124,13 +138,13 @@ def submit(
 def _submit(
     connection: Connection, submissions: Sequence[Submission], ids: Sequence[str] | None, *, inside: bool
 ) -> Submitted:
-    scripts: dict[tuple[str, str], Script] = {}
+    runnables: dict[tuple[str, str, str | None], Runnable] = {}
     for told in submissions:
-        name = (told.workspace, told.path)
-        if name not in scripts:
-            scripts[name] = script_by_path(connection, *name)
+        what = (told.workspace, told.path, told.kind)
+        if what not in runnables:
+            runnables[what] = runnable_by_path(connection, *what)
     fresh = iter(ids or new_ids(len(submissions)))
-    rows = [_decide(told, scripts[told.workspace, told.path], next(fresh)) for told in submissions]
+    rows = [_decide(t, runnables[t.workspace, t.path, t.kind], next(fresh)) for t in submissions]
     if all(_is_plain(row) for row in rows) and len(rows) > 1:
         _copy(connection, rows)
         return Submitted([Receipt(row.id) for row in rows], frozenset(row.tag for row in rows))
@@ -140,7 +154,10 @@ def _submit(
         if row.submission_key is not None:
             keyed.setdefault((row.told.workspace, row.submission_key), row)
     limits = {
-        (row.told.workspace, row.concurrency_key): row.concurrency_limit
+        (row.told.workspace, row.concurrency_key): (
+            row.concurrency_limit or 1,
+            row.concurrency_window_s or 0.0,
+        )
         for row in rows
         if row.concurrency_key is not None
     }
@@ -165,18 +182,9 @@ def _submit(
         _refuse_finished(connection, [row.id for row in new if row.told.id is not None])
         tags = {row.tag for row in new if row.concurrency_key is None}
         if limits:
-            ordered = sorted((workspace, key or "", limit) for (workspace, key), limit in limits.items())
-            connection.execute(
-                sql.put_concurrency_keys,
-                {
-                    "workspaces": [k[0] for k in ordered],
-                    "keys": [k[1] for k in ordered],
-                    "limits": [k[2] for k in ordered],
-                    "inside": inside,
-                },
-            )
+            put_concurrency_keys(connection, limits, inside=inside)
             if not inside:
-                tags |= free_and_admit(connection, [], [(k[0], k[1]) for k in ordered])
+                tags |= free_and_admit(connection, [], limits)
     return Submitted(receipts, frozenset(tags))
 
 
@@ -189,18 +197,21 @@ def _refuse_finished(connection: Connection, chosen: Sequence[str]) -> None:
         raise SubmissionConflict("id", row[0])
 
 
-def _decide(told: Submission, script: Script, fresh: str) -> Row:
+def _decide(told: Submission, what: Runnable, fresh: str) -> Row:
     if told.id is not None and not _UUID.fullmatch(told.id):
         raise InvalidArgs(told.path, f"the job id {told.id!r} is not a UUID in its usual form")
     if told.priority is not None and not 0 <= told.priority <= 100:
         raise InvalidArgs(told.path, f"priority {told.priority} is not between 0 and 100")
+    if (told.restart or told.preprocess) and not what.is_flow:
+        raise InvalidArgs(told.path, "only flows have steps to restart from, or a preprocessor")
     args = encode_args(told)
-    options = script.options
-    limit = told.concurrency_limit or options.concurrency_limit
-    key = None
+    limit = told.concurrency_limit or what.concurrency_limit
+    key = window = None
     if limit is not None:
-        key = _fill(told.concurrency_key or options.concurrency_key or f"$workspace/{told.path}", told, args)
-    return Row(told.id or fresh, told, script, args, key, limit)
+        template = told.concurrency_key or what.concurrency_key or f"$workspace/{told.path}"
+        key = fill_key(template, told.workspace, args)
+        window = what.concurrency_window_s if told.concurrency_window_s is None else told.concurrency_window_s
+    return Row(told.id or fresh, told, what, args, key, limit, window)
 
 
 def encode_args(told: Submission) -> bytes:
@@ -229,15 +240,6 @@ def _dump(args: Mapping[str, object]) -> bytes:
         return json.dumps(dict(args), separators=(",", ":"), allow_nan=False).encode()
 
 
-def _fill(template: str, told: Submission, args: bytes) -> str:
-    key = template.replace("$workspace", told.workspace)
-    if "$args[" in key:
-        values = decode(args)
-        key = _ARGS_OF.sub(lambda m: str(values.get(m.group(1), "")), key)
-        key = storable(key)
-    return key[:1000]
-
-
 def _is_plain(row: Row) -> bool:
     told = row.told
     return (
@@ -250,15 +252,23 @@ def _is_plain(row: Row) -> bool:
         and told.expires_at is None
         and told.expires_in_seconds is None
         and told.parent_job is None
+        and told.restart is None
+        and not told.preprocess
     )
 
 
 def _priority(row: Row) -> int:
-    return row.script.options.priority if row.told.priority is None else row.told.priority
+    return row.what.priority if row.told.priority is None else row.told.priority
 
 
 def _retry(row: Row) -> bytes | None:
     return None if row.told.retry is None else msgspec.json.encode(row.told.retry)
+
+
+def _start(told: Submission) -> bytes | None:
+    if told.restart is None and not told.preprocess:
+        return None
+    return msgspec.json.encode({"preprocess": told.preprocess, "restart": told.restart})
 
 
 def _copy(connection: Connection, rows: Sequence[Row]) -> None:
@@ -270,7 +280,7 @@ def _copy(connection: Connection, rows: Sequence[Row]) -> None:
             row.id,
             told.workspace,
             told.path,
-            row.script.hash,
+            row.what.hash,
             _text(row.tag),
             str(_priority(row)),
             _text(row.args.decode()),
@@ -278,6 +288,7 @@ def _copy(connection: Connection, rows: Sequence[Row]) -> None:
             _text(told.created_by),
             "\\N" if told.timeout_seconds is None else str(told.timeout_seconds),
             "\\N" if retry is None else _text(retry.decode()),
+            "t" if row.what.is_flow else "f",
         )
         lines.append("\t".join(fields))
     data = "\n".join(lines) + "\n"
@@ -300,7 +311,7 @@ def _insert(connection: Connection, rows: Sequence[Row]) -> None:
             "ids": literal(row.id for row in rows),
             "workspaces": [t.workspace for t in told],
             "paths": [t.path for t in told],
-            "scripts": [row.script.hash for row in rows],
+            "scripts": [row.what.hash for row in rows],
             "tags": [row.tag for row in rows],
             "priorities": [_priority(row) for row in rows],
             "scheduled_for": [t.scheduled_for for t in told],
@@ -315,7 +326,10 @@ def _insert(connection: Connection, rows: Sequence[Row]) -> None:
             "parent_jobs": [t.parent_job for t in told],
             "concurrency_keys": [row.concurrency_key for row in rows],
             "concurrency_limits": [row.concurrency_limit for row in rows],
+            "concurrency_windows_s": [row.concurrency_window_s for row in rows],
             "awaited": [t.awaited for t in told],
+            "are_flows": [row.what.is_flow for row in rows],
+            "starts": JsonArray([_start(t) for t in told]),
             "now": None,
         },
     )

@@ -79,6 +79,7 @@ class Puppet:
     """A process whose strings the test holds."""
 
     identity = staticmethod(WarmProcess.identity)
+    variables = staticmethod(WarmProcess.variables)
 
     def __init__(self, owner: ActorRef[Any]) -> None:
         self.owner = owner

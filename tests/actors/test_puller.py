@@ -498,7 +498,7 @@ def test_dedicated_scripts_are_up_before_their_first_job(yards: Yarder) -> None:
     assert yard.hands.empty()
     row = yard.look.execute("select tags from mill.node").fetchone()
     assert row is not None
-    assert set(row[0]) == {"python3", "bun", "default:f/test/a", "default:f/test/b"}
+    assert set(row[0]) == {"python3", "bun", "flow", "default:f/test/a", "default:f/test/b"}
 
 
 def test_a_star_pins_all(yards: Yarder) -> None:

@@ -52,6 +52,17 @@ def test_a_job_becomes_a_frame_and_its_answer_an_outcome(stage: Stager) -> None:
     assert run[:5] == ["run", 0, job.id, job.claim, {"x": 1}]
 
 
+def test_a_step_of_a_flow_is_told_whose_it_is(stage: Stager) -> None:
+    on = stage()
+    flow, root = make_job().id, make_job().id
+    step = make_job(args='{"x": "$var:u/ann/x"}', filled='{"x": 1}', parent_job=flow, root_job=root, step="a")
+    on.run([make_job(), step])
+    plain, run = [frame for frame in on.process.frames if frame[0] == "run"]
+    assert len(plain) == 6
+    assert (run[2], run[4]) == (step.id, {"x": 1})
+    assert run[6] == {"WM_FLOW_JOB_ID": flow, "WM_ROOT_FLOW_JOB_ID": root, "WM_FLOW_STEP_ID": "a"}
+
+
 def test_the_context_is_sent_when_the_user_changes(stage: Stager) -> None:
     on = stage()
     jobs = [make_job(created_by=user) for user in ("u/ann", "u/ann", "u/bob")]

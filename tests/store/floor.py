@@ -21,8 +21,8 @@ from mill_actors.jobs.job import ClaimedJob
 from mill_actors.jobs.outcome import Outcome, Verdict
 from mill_actors.jobs.script import Script, ScriptOptions, make_script
 from mill_actors.store import claims, nodes, settlement
-from mill_actors.store.claims import Holder
 from mill_actors.store.connection import Connection, Database
+from mill_actors.store.holder import Holder
 from mill_actors.store.jobs import Job, get_job
 from mill_actors.store.scripts import deploy_script
 from mill_actors.store.settlement import Retrial, Settled

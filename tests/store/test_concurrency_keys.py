@@ -15,11 +15,12 @@ from mill_actors.errors import JobNotFound
 from mill_actors.ids import new_id
 from mill_actors.jobs.job import ClaimedJob
 from mill_actors.jobs.outcome import Verdict
+from mill_actors.store.concurrency import admit_waiting
 from mill_actors.store.connection import Connection
 from mill_actors.store.jobs import cancel_job, expire_jobs
 from mill_actors.store.maintenance import prune
 from mill_actors.store.nodes import admissions_wait, beat, rescue_node
-from mill_actors.store.settlement import Retrial, admit_waiting, settle
+from mill_actors.store.settlement import Retrial, settle
 from mill_actors.store.submission import Submission, submit
 from tests.store.floor import PATIENCE_SECONDS, TAG, Floor, Hand, outcome
 

@@ -8,6 +8,7 @@ opens. If they take their locks crosswise, Postgres kills one of them (40P01) an
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -15,12 +16,16 @@ import psycopg
 import pytest
 
 from mill_actors.errors import JobNotFound
+from mill_actors.ids import new_id
 from mill_actors.jobs.job import ClaimedJob
+from mill_actors.store.claims import release_jobs
+from mill_actors.store.concurrency import admit_waiting
 from mill_actors.store.connection import Connection
+from mill_actors.store.flow_rows import wake_flows
 from mill_actors.store.jobs import await_jobs, cancel_job, expire_jobs
 from mill_actors.store.maintenance import prune
 from mill_actors.store.nodes import beat, rescue_node
-from mill_actors.store.settlement import Retrial, admit_waiting, settle
+from mill_actors.store.settlement import Retrial, settle
 from mill_actors.store.submission import Submission, submit
 from tests.store.floor import Floor, Hand, outcome
 
@@ -39,6 +44,15 @@ class Scene:
         self.jobs: list[ClaimedJob] = self.hand.claim()
         assert len(self.jobs) == 2 * len(KEYS)
         self.ids = [job.id for job in self.jobs]
+        self._shuffle_the_heap()
+
+    def _shuffle_the_heap(self) -> None:
+        """What counts is the order of the ids, so let the rows lie in another one."""
+        ids = list(self.ids)
+        random.Random(7).shuffle(ids)
+        with self.floor.connection.transaction():
+            for job in ids:
+                self.floor.do("update mill.queue set worker = worker where id = %s", job)
 
     # Each names its jobs or keys in an order of its own.
 
@@ -134,6 +148,69 @@ def test_two_moves_over_the_same_jobs_both_get_through(
     for rival in rivals:
         rival.result()
     is_consistent(floor)
+
+
+def in_order(
+    floor: Floor, ids: list[str], moved: Callable[[Connection], object], table: str = "queue"
+) -> bool:
+    """Whether a move has locked, while it waits for the one in the middle, those before it and no other."""
+    ids = sorted(ids)
+    middle = len(ids) // 2
+    look = floor.connect()
+    with floor.connection.transaction():
+        floor.connection.execute(f"select from mill.{table} where id = %s for update".encode(), [ids[middle]])
+        rival = floor.rival(moved)
+        assert rival.waits(itself=True)
+        rows = look.execute(
+            f"select id::text from mill.{table} where id = any (%s::uuid[]) for update skip locked".encode(),
+            [ids],
+        ).fetchall()
+    rival.result()
+    return {row[0] for row in rows} == set(ids[middle + 1 :])
+
+
+IN_ONE_STATEMENT: dict[str, Callable[[Scene, Connection], object]] = {
+    "finish": Scene.finish,
+    "finish_backwards": Scene.finish_backwards,
+    "retry": Scene.retry,
+    "release": lambda scene, own: release_jobs(own, [(job.id, job.claim) for job in scene.jobs[::-1]]),
+}
+
+
+@pytest.mark.parametrize("others", [0, 2000])
+@pytest.mark.parametrize("move", IN_ONE_STATEMENT)
+def test_jobs_are_locked_in_the_order_of_their_ids(floor: Floor, move: str, others: int) -> None:
+    """Not of the heap, not of the call; planned for an empty table, and for a full one."""
+    if others:
+        floor.submit_many(others, tag="other")
+    floor.do("analyze mill.queue")
+    scene = Scene(floor)
+    rows = floor.rows("select id::text from mill.queue where running order by ctid")
+    assert [row[0] for row in rows] != sorted(scene.ids)
+    assert in_order(floor, scene.ids, lambda own: IN_ONE_STATEMENT[move](scene, own))
+
+
+@pytest.mark.parametrize("table", ["flow_run", "queue"])
+@pytest.mark.parametrize("others", [0, 2000])
+def test_flows_are_woken_in_the_order_of_their_ids(floor: Floor, table: str, others: int) -> None:
+    if others:
+        floor.submit_many(others, tag="other")
+    ids = [new_id() for _ in range(10)]
+    random.Random(7).shuffle(ids)
+    for flow in ids:
+        floor.submit(id=flow)
+    floor.do("update mill.queue set is_flow = true, running = true where tag = 'python3'")
+    floor.do("delete from mill.flow_run")
+    floor.do(
+        """
+        insert into mill.flow_run (id, root, workspace, flow, body, chain, depth, overlay, state, started_at)
+        select id, id, 'default', '', '', '{}', 0, '{}', '{}', now()
+        from mill.queue where is_flow order by submitted_at
+        """
+    )
+    floor.do("analyze mill.queue, mill.flow_run")
+    assert in_order(floor, ids, lambda own: wake_flows(own, ids), table)
+    assert floor.value("select count(*) from mill.queue where is_flow and not running") == 10
 
 
 @pytest.mark.slow

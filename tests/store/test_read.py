@@ -6,9 +6,9 @@ import pytest
 
 from mill_actors.errors import JobNotFound
 from mill_actors.ids import new_id
+from mill_actors.jobs.jsons import decode
 from mill_actors.jobs.outcome import Verdict
 from mill_actors.store.client import Client
-from mill_actors.store.decoding import decode
 from mill_actors.store.jobs import JobResult, count_jobs, get_job, job_results, list_jobs
 from tests.store.floor import Floor
 

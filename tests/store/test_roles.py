@@ -11,14 +11,17 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from mill_actors.jobs.script import make_script
 from mill_actors.store import nodes
 from mill_actors.store.client import Client
+from mill_actors.store.concurrency import admit_waiting
 from mill_actors.store.connection import Connection, Database
 from mill_actors.store.doorbell import Doorbell
+from mill_actors.store.flow_versions import make_flow
 from mill_actors.store.jobs import expire_jobs
 from mill_actors.store.logs import LogChunk
 from mill_actors.store.maintenance import prune
-from mill_actors.store.settlement import Retrial, admit_waiting, settle
+from mill_actors.store.settlement import Retrial, settle
 from tests.store.floor import TAG, Floor, Hand, outcome
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "roles.md"
@@ -26,8 +29,14 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "roles.md"
 
 def grants(role: str, name: str) -> str:
     """Return the statements under the document's heading for that role."""
-    (block,) = re.findall(rf"^## {role}\b.*?```sql\n(.*?)```", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
-    return str(re.sub(r"\bmill_\w+\b", name, block))
+    return blocks(role, name)[0]
+
+
+def blocks(role: str, name: str) -> list[str]:
+    (section,) = re.findall(rf"^## {role}\b.*?(?=^## |\Z)", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
+    return [
+        re.sub(r"\bmill_\w+\b", name, block) for block in re.findall(r"```sql\n(.*?)```", section, re.DOTALL)
+    ]
 
 
 def as_role(floor: Floor, role: str) -> Iterator[Database]:
@@ -137,12 +146,31 @@ def test_a_submitter_can_submit_wait_look_and_cancel(submitter: Database) -> Non
         submit_everything(None, client)
 
 
+def test_a_submitter_may_be_let_deploy_scripts_and_flows(floor: Floor, submitter: Database) -> None:
+    script = make_script("default", "f/a/mine", "python3", "def main(): ...")
+    flow = make_flow("default", "f/a/flow", b'{"modules":[{"id":"a","value":{"type":"identity"}}]}')
+    with Client(submitter) as client:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            client.deploy(script)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            client.deploy_flow(flow)
+        floor.do(blocks("Submitters", f"mill_submitters_{os.getpid()}")[1])
+        assert client.deploy(script)
+        assert client.deploy_flow(flow)
+        assert not client.deploy_flow(flow)
+        assert [listed.path for listed in client.flows()] == ["f/a/flow"]
+        client.submit("f/a/mine")
+        job = client.submit("f/a/flow", {"x": 1})
+        assert client.cancel(job) == "cancelled"
+
+
 @pytest.mark.parametrize(
     "statement",
     [
         "select mill.drop_partitions('job_log', now())",
         "select token_key from mill.workspace",
         "delete from mill.completed_job",
+        "delete from mill.flow_run",
         "insert into mill.script_path values ('default', 'f/a/x', '', '')",
         "update mill.node set beat = 0",
     ],

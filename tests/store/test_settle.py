@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from mill_actors.errors import StoreRefused
 from mill_actors.ids import new_id
 from mill_actors.jobs.outcome import Outcome, Verdict, error_result
-from mill_actors.store import settlement
+from mill_actors.store.cancelled import cancelled_result
 from mill_actors.store.jobs import cancel_job
 from mill_actors.store.logs import LogChunk, read_logs
 from mill_actors.store.settlement import Retrial, Settled, landed, settle
@@ -386,9 +386,7 @@ def test_a_failed_attempt_with_a_lost_reply_is_not_retried_twice(floor: Floor) -
 
 def test_the_doors_results_look_alike() -> None:
     """A job cancelled in the queue says the same as one cancelled while it ran."""
-    assert json.loads(settlement.cancelled_result("u/ann", "no")) == {"error": {
+    assert json.loads(cancelled_result("u/ann", "no")) == {"error": {
         "name": "Canceled", "message": "Job canceled: no by u/ann", "reason": "no", "canceler": "u/ann",
     }}  # fmt: skip
-    assert (
-        json.loads(settlement.cancelled_result("u/ann", None))["error"]["message"] == "Job canceled by u/ann"
-    )
+    assert json.loads(cancelled_result("u/ann", None))["error"]["message"] == "Job canceled by u/ann"

@@ -10,7 +10,7 @@ from psycopg.rows import dict_row, namedtuple_row
 
 from mill_actors.errors import InvalidArgs, SubmissionConflict
 from mill_actors.store.client import Client
-from mill_actors.store.settlement import admit_waiting
+from mill_actors.store.concurrency import admit_waiting
 from mill_actors.store.submission import Submission, submit
 from tests.store.floor import Floor
 

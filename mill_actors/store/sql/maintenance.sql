@@ -34,6 +34,32 @@ where k.workspace = w.workspace and k.key = w.key
                   and not q.admitted);
 
 -- name: prune_slots
--- Slots whose job is gone: nobody should leave one, and a slot that stays would lower a limit for ever.
+-- Slots whose job is gone, and whose window is over: nobody should leave one without a window, and a slot
+-- that stays would lower a limit for ever.
 delete from mill.concurrency_slot s
-where not exists (select from mill.queue q where q.id = s.job);
+where (s.frees_at is null or s.frees_at <= now())
+  and not exists (select from mill.queue q where q.id = s.job);
+
+-- name: prune_cached_results
+delete from mill.result_cache
+where ctid = any (array(
+  select r.ctid from mill.result_cache r where r.expires_at <= now() limit %(limit)s for update skip locked));
+
+-- name: delete_due
+-- What jobs were given and what they made, when somebody wanted it gone by now; and what they printed.
+with due as (
+  delete from mill.deletion
+  where ctid = any (array(
+    select d.ctid from mill.deletion d where d.due_at <= now() limit %(limit)s for update skip locked))
+  returning job
+), emptied as (
+  update mill.completed_job c set args = '{}', result = '{}'
+  where c.id = any (array(select d.job from due d))
+)
+delete from mill.job_log l where l.job = any (array(select d.job from due d));
+
+-- name: next_deletion
+select greatest(extract(epoch from min(d.due_at) - now()), 0)::float8 from mill.deletion d;
+
+-- name: open_flows
+select q.id::text from mill.queue q where q.is_flow;

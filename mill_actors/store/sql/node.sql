@@ -42,7 +42,8 @@ where n.id = %(id)s::uuid and n.beat = %(beat)s
 for update;
 
 -- name: rescue_jobs
--- running → queued without counting an attempt; the slot of a concurrency key is kept.
+-- running → queued without counting an attempt; the slot of a concurrency key is kept. A flow always
+-- goes back: whoever takes it finds what its steps have done, and ends it if it kills its workers.
 with lost as (
   select q.id from mill.queue q
   where q.running and q.node = %(node)s::uuid
@@ -50,10 +51,12 @@ with lost as (
   for update skip locked
 )
 update mill.queue q
-set running = false, node = null, claim = null, worker = null, claimed_at = null,
+set running = false, node = null, claim = null, worker = null,
+    claimed_at = case when q.is_flow then q.claimed_at end,
+    begun = q.begun or (q.is_flow and exists (select from mill.flow_run r where r.id = q.id)),
     rescues = q.rescues + 1
 where q.id = any (array(select l.id from lost l))
-  and q.rescues < %(max_rescues)s and q.cancel_requested_at is null
+  and (q.is_flow or (q.rescues < %(max_rescues)s and q.cancel_requested_at is null))
 returning q.id::text, q.tag;
 
 -- name: lose_jobs
@@ -61,7 +64,7 @@ returning q.id::text, q.tag;
 -- cancel was asked for is settled as cancelled.
 with lost as (
   select q.id from mill.queue q
-  where q.running and q.node = %(node)s::uuid
+  where q.running and q.node = %(node)s::uuid and not q.is_flow
     and (q.rescues >= %(max_rescues)s or q.cancel_requested_at is not null)
   for update skip locked
 ), gone as (
@@ -70,16 +73,16 @@ with lost as (
   insert into mill.completed_job (
     id, workspace, path, script, tag, priority, status, submitted_at, scheduled_for, started_at,
     completed_at, args, result, created_by, worker, attempt, rescues, parent_job, cancelled_by,
-    cancel_reason)
+    cancel_reason, is_flow, step, iteration)
   select id, workspace, path, script, tag, priority,
     case when cancel_requested_at is null then 'failure' else 'cancelled' end,
     submitted_at, scheduled_for, claimed_at, now(), args,
     case when cancel_requested_at is null then %(lost)s::json else %(cancelled)s::json end,
-    created_by, worker, attempt, rescues + 1, parent_job, cancelled_by, cancel_reason
+    created_by, worker, attempt, rescues + 1, parent_job, cancelled_by, cancel_reason, is_flow, step, iteration
   from gone
 )
 select g.id::text, g.workspace, g.awaited, g.concurrency_key,
-  case when g.cancel_requested_at is null then 'failure' else 'cancelled' end
+  case when g.cancel_requested_at is null then 'failure' else 'cancelled' end, g.parent_job::text
 from gone g;
 
 -- name: holds_jobs
@@ -93,7 +96,7 @@ delete from mill.node where id = %(id)s::uuid;
 -- name: orphaned_nodes
 -- Jobs held by a node that has no row: a rescue that was interrupted between its batches.
 select distinct q.node::text from mill.queue q
-where q.running and not exists (select from mill.node n where n.id = q.node);
+where q.running and q.node is not null and not exists (select from mill.node n where n.id = q.node);
 
 -- name: tags_served
 select coalesce(array_agg(distinct t.tag), '{}')

@@ -54,20 +54,47 @@ with recursive served as (
 )
 update mill.queue q
 set running = true, node = %(node)s::uuid, claim = %(claim)s::uuid, worker = %(worker)s,
-    claimed_at = coalesce(%(now)s::timestamptz, now())
+    -- a flow under way has begun long ago
+    claimed_at = case when q.begun then q.claimed_at else coalesce(%(now)s::timestamptz, now()) end
 where q.ctid = any (array(
   select ctid from candidate
   where (bytes_so_far <= %(max_bytes)s and rescued_so_far = 0) or place = 1
 ))
 returning q.id::text, q.workspace, q.path, q.script, q.tag, q.args::text, q.args_bytes, q.created_by,
   q.priority, q.attempt, q.rescues, q.timeout_seconds, q.retry, q.concurrency_key,
-  extract(epoch from q.scheduled_for)::float8;
+  extract(epoch from q.scheduled_for)::float8, q.is_flow, q.parent_job::text, q.root_job::text, q.step,
+  q.iteration, q.depth;
+
+-- name: claim_woken_flows
+-- Flows under way whose time has come, or that somebody woke: to look at them needs no room in a Runner,
+-- so they do not wait for any.
+with woken as (
+  select q.ctid
+  from unnest(%(tags)s::text[]) as t (tag)
+  cross join lateral (
+    select w.ctid from mill.queue w
+    where w.tag = t.tag and not w.running and w.begun
+      and w.scheduled_for <= coalesce(%(now)s::timestamptz, now())
+    order by w.scheduled_for
+    limit %(limit)s
+    for update skip locked
+  ) q
+  limit %(limit)s
+)
+update mill.queue q
+set running = true, node = %(node)s::uuid, claim = %(claim)s::uuid, worker = %(worker)s
+where q.ctid = any (array(select w.ctid from woken w))
+returning q.id::text, q.workspace, q.path, q.script, q.tag, q.args::text, q.args_bytes, q.created_by,
+  q.priority, q.attempt, q.rescues, q.timeout_seconds, q.retry, q.concurrency_key,
+  extract(epoch from q.scheduled_for)::float8, q.is_flow, q.parent_job::text, q.root_job::text, q.step,
+  q.iteration, q.depth;
 
 -- name: claimed_jobs
 -- After a lost COMMIT reply the claim is asked for what it holds, instead of guessed.
 select q.id::text, q.workspace, q.path, q.script, q.tag, q.args::text, q.args_bytes, q.created_by,
   q.priority, q.attempt, q.rescues, q.timeout_seconds, q.retry, q.concurrency_key,
-  extract(epoch from q.scheduled_for)::float8
+  extract(epoch from q.scheduled_for)::float8, q.is_flow, q.parent_job::text, q.root_job::text, q.step,
+  q.iteration, q.depth
 from mill.queue q
 where q.running and q.node = %(node)s::uuid and q.claim = %(claim)s::uuid;
 
@@ -108,7 +135,9 @@ where t.priority is not null;
 -- Give back what was not started: at once, and no attempt is counted. A job whose cancel was asked
 -- for is left to settle_cancelled.
 update mill.queue q
-set running = false, node = null, claim = null, worker = null, claimed_at = null
+set running = false, node = null, claim = null, worker = null,
+    claimed_at = case when q.is_flow then q.claimed_at end,
+    begun = q.begun or (q.is_flow and exists (select from mill.flow_run r where r.id = q.id))
 where q.id = any (%(ids)s::uuid[])
   and ((q.id, q.claim) in (
     select r.id, r.claim from unnest(%(ids)s::uuid[], %(claims)s::uuid[]) as r (id, claim))) is true

@@ -1,6 +1,7 @@
--- The one door into a final state. Lock order, everywhere: jobs, then concurrency keys by (workspace,
--- key); whoever holds a key takes further jobs only with skip locked. Whoever waits for several jobs
--- holds their claims, so no two of them meet; all others wait for one job, or skip what is locked.
+-- The one door into a final state. Lock order, everywhere: jobs by id, then flow_run rows from the
+-- innermost outwards (by depth, then id), then the flows' own rows in queue, then concurrency keys by
+-- (workspace, key); whoever holds a key takes further jobs only with skip locked. Rows that are named
+-- by `id = any (…)` are locked in the order of the index, because bitmap scans are off (connection.py).
 --
 -- Rows are named by `id = any (…)`, never by a join alone: where statistics are from a time when the
 -- queue was empty, a join is planned as a scan of everything (measured: 2.7 s for 500 of 2,000,000
@@ -29,7 +30,7 @@ with outcome as (
   insert into mill.completed_job (
     id, workspace, path, script, tag, priority, status, submitted_at, scheduled_for, started_at,
     completed_at, duration_us, args, result, created_by, worker, attempt, rescues, parent_job,
-    cancelled_by, cancel_reason)
+    cancelled_by, cancel_reason, is_flow, step, iteration)
   select id, workspace, path, script, tag, priority, status, submitted_at, scheduled_for,
     coalesce(%(now)s::timestamptz, now()) - make_interval(secs => (duration_us + age_us) * 1e-6),
     coalesce(%(now)s::timestamptz, now()), duration_us, args,
@@ -40,7 +41,7 @@ with outcome as (
       'reason', cancel_reason, 'canceler', cancelled_by)) else result end,
     created_by, worker, attempt, rescues, parent_job,
     case when status = 'cancelled' then cancelled_by end,
-    case when status = 'cancelled' then cancel_reason end
+    case when status = 'cancelled' then cancel_reason end, is_flow, step, iteration
   from ended
   where id is not null
 )
@@ -86,7 +87,17 @@ with outcome as (
   where q.id = any (array(select b.id from before b)) and q.id = f.id
   returning q.id, q.admitted
 ), freed as (
-  delete from mill.concurrency_slot s where s.job = any (array(select b.id from back b where not b.admitted))
+  delete from mill.concurrency_slot s
+  where s.job = any (array(select b.id from back b where not b.admitted))
+    and not exists (
+      select from mill.concurrency_key k where k.workspace = s.workspace and k.key = s.key and k.window_s > 0)
+), leaving as (
+  -- … with a window the attempt's place stays taken for a while; the next attempt needs no other.
+  update mill.concurrency_slot s
+  set frees_at = coalesce(%(now)s::timestamptz, now()) + make_interval(secs => k.window_s)
+  from mill.concurrency_key k
+  where s.job = any (array(select b.id from back b where not b.admitted))
+    and k.workspace = s.workspace and k.key = s.key and k.window_s > 0
 ), kept as (
   insert into mill.job_attempt (job, attempt, workspace, started_at, ended_at, worker, error)
   select f.id, f.attempt, f.workspace,
@@ -100,13 +111,15 @@ select id::text from back;
 
 -- name: cancel_requested
 -- Which of these were asked to be cancelled: a failed attempt of theirs is not retried.
-select q.id::text, q.workspace, q.concurrency_key from mill.queue q
+select q.id::text, q.workspace, q.concurrency_key, q.parent_job::text from mill.queue q
 where q.id = any (%(ids)s::uuid[]) and q.cancel_requested_at is not null;
 
 -- name: cancel_job
 -- Not running: settled here and now. Running: a request in the row, and whoever holds it settles it.
+-- A flow that has begun is ended by a worker, which also ends what is inside it: it is made to look.
 with target as (
-  select q.id, q.running, q.node
+  select q.id, q.running, q.node, q.tag,
+    q.is_flow and exists (select from mill.flow_run r where r.id = q.id) as is_under_way
   from mill.queue q
   where q.workspace = %(workspace)s and q.id = %(id)s::uuid
   for update
@@ -114,26 +127,34 @@ with target as (
   update mill.queue q
   set cancel_requested_at = coalesce(q.cancel_requested_at, %(now)s::timestamptz, now()),
       cancelled_by = coalesce(q.cancelled_by, %(cancelled_by)s),
-      cancel_reason = coalesce(q.cancel_reason, %(reason)s)
-  where q.id = (select t.id from target t where t.running and not %(force)s)
+      cancel_reason = coalesce(q.cancel_reason, %(reason)s),
+      running = q.claim is not null,
+      scheduled_for = case when q.claim is null
+        then least(q.scheduled_for, coalesce(%(now)s::timestamptz, now())) else q.scheduled_for end
+  where q.id = (select t.id from target t where t.is_under_way or (t.running and not %(force)s))
 ), gone as (
   delete from mill.queue q
-  where q.id = (select t.id from target t where not t.running or %(force)s)
+  where q.id = (select t.id from target t where not t.is_under_way and (not t.running or %(force)s))
   returning q.*
 ), done as (
   insert into mill.completed_job (
     id, workspace, path, script, tag, priority, status, submitted_at, scheduled_for, completed_at,
-    args, result, created_by, worker, attempt, rescues, parent_job, cancelled_by, cancel_reason)
+    args, result, created_by, worker, attempt, rescues, parent_job, cancelled_by, cancel_reason, is_flow,
+    step, iteration)
   select id, workspace, path, script, tag, priority, 'cancelled', submitted_at, scheduled_for,
     coalesce(%(now)s::timestamptz, now()), args, %(result)s::json, created_by, worker, attempt,
-    rescues, parent_job, coalesce(cancelled_by, %(cancelled_by)s), coalesce(cancel_reason, %(reason)s)
+    rescues, parent_job, coalesce(cancelled_by, %(cancelled_by)s), coalesce(cancel_reason, %(reason)s),
+    is_flow, step, iteration
   from gone
 )
 select
   case when exists (select from gone) then 'cancelled' else 'requested' end,
   (select t.node::text from target t),
   (select g.awaited from gone g),
-  (select g.concurrency_key from gone g)
+  (select g.concurrency_key from gone g),
+  (select g.parent_job::text from gone g),
+  -- a flow under way: some worker has to end what is inside it
+  (select t.tag from target t where t.is_under_way)
 from target;
 
 -- name: expire_jobs
@@ -142,6 +163,7 @@ with late as (
   select q.id
   from mill.queue q
   where q.expires_at <= coalesce(%(now)s::timestamptz, now()) and not q.running
+    and not exists (select from mill.flow_run r where r.id = q.id)
   order by q.expires_at
   limit %(limit)s
   for update skip locked
@@ -152,20 +174,34 @@ with late as (
 ), done as (
   insert into mill.completed_job (
     id, workspace, path, script, tag, priority, status, submitted_at, scheduled_for, completed_at,
-    args, result, created_by, attempt, rescues, parent_job, cancelled_by, cancel_reason)
+    args, result, created_by, attempt, rescues, parent_job, cancelled_by, cancel_reason, is_flow, step,
+    iteration)
   select id, workspace, path, script, tag, priority, 'cancelled', submitted_at, scheduled_for,
     coalesce(%(now)s::timestamptz, now()), args, %(result)s::json, created_by, attempt, rescues,
-    parent_job, 'mill', 'expired'
+    parent_job, 'mill', 'expired', is_flow, step, iteration
   from gone
 )
-select g.id::text, g.workspace, g.awaited, g.concurrency_key from gone g;
+select g.id::text, g.workspace, g.awaited, g.concurrency_key, g.parent_job::text from gone g;
 
 -- name: free_slots
 -- The places of jobs that are no longer in the queue. A statement of its own: the one that ended a
 -- job may have waited for whoever was just admitting it, and does not see that slot.
+-- With a window the place stays taken for a while.
+with over as (
+  select s.workspace, s.key, s.job, case when %(ran)s then k.window_s end as window_s
+  from mill.concurrency_slot s
+  left join mill.concurrency_key k on k.workspace = s.workspace and k.key = s.key
+  where s.job = any (%(ids)s::uuid[]) and s.frees_at is null
+    and not exists (select from mill.queue q where q.id = s.job and q.id = any (%(ids)s::uuid[]))
+), kept as (
+  update mill.concurrency_slot s
+  set frees_at = coalesce(%(now)s::timestamptz, now()) + make_interval(secs => o.window_s)
+  from over o
+  where o.window_s > 0 and s.workspace = o.workspace and s.key = o.key and s.job = o.job
+)
 delete from mill.concurrency_slot s
-where s.job = any (%(ids)s::uuid[])
-  and not exists (select from mill.queue q where q.id = s.job and q.id = any (%(ids)s::uuid[]));
+using over o
+where coalesce(o.window_s, 0) = 0 and s.workspace = o.workspace and s.key = o.key and s.job = o.job;
 
 -- name: lock_concurrency_keys
 -- A statement of its own: the count that follows must see what the lock waited for. The caller has
@@ -183,7 +219,8 @@ cross join lateral (
 with free as (
   select k.workspace, k.key,
     k.max_running - (select count(*) from mill.concurrency_slot s
-                     where s.workspace = k.workspace and s.key = k.key) as places
+                     where s.workspace = k.workspace and s.key = k.key
+                       and (s.frees_at is null or s.frees_at > coalesce(%(now)s::timestamptz, now()))) as places
   from unnest(%(workspaces)s::text[], %(keys)s::text[]) as w (workspace, key)
   cross join lateral (
     select c.workspace, c.key, c.max_running from mill.concurrency_key c
@@ -197,14 +234,31 @@ with free as (
     select q.id from mill.queue q
     where q.workspace = f.workspace and q.concurrency_key = f.key and not q.admitted
       and q.scheduled_for <= coalesce(%(now)s::timestamptz, now())
+      and not exists (
+        select from mill.concurrency_slot s
+        where s.workspace = f.workspace and s.key = f.key and s.job = q.id
+          and s.frees_at > coalesce(%(now)s::timestamptz, now()))
     order by q.priority desc, q.scheduled_for, q.id
     limit greatest(f.places, 0)
     for update skip locked
   ) n
+  union all
+  -- … and who tries again within its own window has its place.
+  select n.id, f.workspace, f.key
+  from free f
+  cross join lateral (
+    select q.id
+    from mill.concurrency_slot s
+    join mill.queue q on q.id = s.job
+    where s.workspace = f.workspace and s.key = f.key
+      and s.frees_at > coalesce(%(now)s::timestamptz, now())
+      and not q.admitted and q.scheduled_for <= coalesce(%(now)s::timestamptz, now())
+    for update of q skip locked
+  ) n
 ), placed as (
   insert into mill.concurrency_slot (workspace, key, job)
   select workspace, key, id from next
-  on conflict do nothing
+  on conflict (workspace, key, job) do update set frees_at = null
 )
 update mill.queue q
 set admitted = true
@@ -213,7 +267,7 @@ returning q.id::text, q.tag;
 
 -- name: keys_to_admit
 -- The sweep: keys with due jobs that wait.
-select q.workspace, q.concurrency_key, max(q.concurrency_limit)
+select q.workspace, q.concurrency_key, max(q.concurrency_limit), coalesce(max(q.concurrency_window_s), 0)
 from mill.queue q
 where not q.admitted and q.scheduled_for <= coalesce(%(now)s::timestamptz, now())
 group by q.workspace, q.concurrency_key
@@ -221,6 +275,6 @@ limit %(limit)s;
 
 -- name: restore_concurrency_key
 -- Jobs wait under a key that somebody has removed: without its row they would wait for ever.
-insert into mill.concurrency_key (workspace, key, max_running)
-values (%(workspace)s, %(key)s, %(limit)s)
+insert into mill.concurrency_key (workspace, key, max_running, window_s)
+values (%(workspace)s, %(key)s, %(limit)s, %(window_s)s)
 on conflict do nothing;

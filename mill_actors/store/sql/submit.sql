@@ -1,29 +1,42 @@
+-- name: runnable_by_path
+-- Without its text: what a job's row needs to know.
+select false as is_flow, s.hash, s.tag, s.options
+from mill.script_path p
+join mill.script s on s.workspace = p.workspace and s.hash = p.hash
+where p.workspace = %(workspace)s and p.path = %(path)s and %(kind)s::text is distinct from 'flow'
+union all
+select true, f.hash, f.tag, f.options
+from mill.flow_path p
+join mill.flow f on f.workspace = p.workspace and f.hash = p.hash
+where p.workspace = %(workspace)s and p.path = %(path)s and %(kind)s::text is distinct from 'script';
+
 -- name: submit_jobs
 -- One statement for one job or ten thousand. The row is what the caller means; ids are his or ours.
 insert into mill.queue (
   id, workspace, path, script, tag, priority, scheduled_for, expires_at, args, args_bytes, created_by,
-  timeout_seconds, retry, parent_job, concurrency_key, concurrency_limit, admitted, awaited)
+  timeout_seconds, retry, parent_job, concurrency_key, concurrency_limit, concurrency_window_s, admitted,
+  awaited, is_flow, start)
 select id, workspace, path, script, tag, priority,
   coalesce(scheduled_for, coalesce(%(now)s::timestamptz, now()) + make_interval(secs => coalesce(delay_seconds, 0))),
   coalesce(expires_at, coalesce(%(now)s::timestamptz, now()) + make_interval(secs => expires_in_seconds)),
   args, args_bytes, created_by, timeout_seconds, retry, parent_job, concurrency_key, concurrency_limit,
-  concurrency_key is null, awaited
+  concurrency_window_s, concurrency_key is null, awaited, is_flow, start
 from unnest(
   %(ids)s::uuid[], %(workspaces)s::text[], %(paths)s::text[], %(scripts)s::text[], %(tags)s::text[],
   %(priorities)s::smallint[], %(scheduled_for)s::timestamptz[], %(delays_seconds)s::float8[],
   %(expires_at)s::timestamptz[], %(expires_in_seconds)s::float8[], %(args)s::json[],
   %(args_bytes)s::integer[], %(created_by)s::text[], %(timeouts_seconds)s::real[], %(retries)s::json[],
   %(parent_jobs)s::uuid[], %(concurrency_keys)s::text[], %(concurrency_limits)s::integer[],
-  %(awaited)s::boolean[]
+  %(concurrency_windows_s)s::real[], %(awaited)s::boolean[], %(are_flows)s::boolean[], %(starts)s::json[]
 ) as s (
   id, workspace, path, script, tag, priority, scheduled_for, delay_seconds, expires_at,
   expires_in_seconds, args, args_bytes, created_by, timeout_seconds, retry, parent_job,
-  concurrency_key, concurrency_limit, awaited);
+  concurrency_key, concurrency_limit, concurrency_window_s, awaited, is_flow, start);
 
 -- name: copy_jobs
 -- The same for a bulk of plain jobs: no keys, nothing scheduled, 3–4 times faster than unnest.
 copy mill.queue (id, workspace, path, script, tag, priority, args, args_bytes, created_by,
-  timeout_seconds, retry) from stdin;
+  timeout_seconds, retry, is_flow) from stdin;
 
 -- name: take_submission_keys
 -- First come: the others read whose job the key means. A key that has expired is
@@ -56,20 +69,21 @@ select c.id::text from mill.completed_job c where c.id = any (%(ids)s::uuid[]) l
 -- In the order of lock_concurrency_keys, so that nobody waits on each other crosswise. A key that is
 -- there with this limit is not touched, and inside a caller's own transaction a new one is left to
 -- the sweep: nobody shall wait for a transaction that lasts.
-insert into mill.concurrency_key as k (workspace, key, max_running)
-select s.workspace, s.key, s.max_running
-from unnest(%(workspaces)s::text[], %(keys)s::text[], %(limits)s::integer[]) as s (workspace, key, max_running)
+insert into mill.concurrency_key as k (workspace, key, max_running, window_s)
+select s.workspace, s.key, s.max_running, s.window_s
+from unnest(%(workspaces)s::text[], %(keys)s::text[], %(limits)s::integer[], %(windows_s)s::real[])
+  as s (workspace, key, max_running, window_s)
 left join lateral (
-  select c.max_running from mill.concurrency_key c
+  select c.max_running, c.window_s from mill.concurrency_key c
   where c.workspace = s.workspace and c.key = s.key
   limit 1
 ) c on true
-where s.max_running is distinct from c.max_running
+where (s.max_running, s.window_s) is distinct from (c.max_running, c.window_s)
   and (c.max_running is not null or not %(inside)s)
 order by s.workspace collate "C", s.key collate "C"
 on conflict (workspace, key) do update
-  set max_running = excluded.max_running
-  where k.max_running <> excluded.max_running;
+  set max_running = excluded.max_running, window_s = excluded.window_s
+  where (k.max_running, k.window_s) <> (excluded.max_running, excluded.window_s);
 
 -- name: await_job
 -- Ask for a ring of mill_settled; what is no longer in the queue is finished already. One job a

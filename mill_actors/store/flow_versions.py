@@ -1,0 +1,207 @@
+"""Flow versions in the database. SQL: `sql/flow.sql`."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from mill_actors.errors import FlowNotFound, InvalidArgs, ScriptNotFound
+from mill_actors.flows.definition import ScriptStep
+from mill_actors.flows.interpreter import FlowOptions, FlowVersion
+from mill_actors.flows.program import compile_flow
+from mill_actors.jobs.script import PATH, Script
+from mill_actors.store.connection import Connection
+from mill_actors.store.queries import sql
+from mill_actors.store.scripts import script_by_hash, script_by_path
+
+#: The tag of flows that say nothing.
+FLOW_TAG = "flow"
+
+
+class FlowText(Struct, frozen=True):
+    """A version of a flow as it is stored: `value` and `schema` are JSON text."""
+
+    workspace: str
+    path: str
+    hash: str
+    value: bytes
+    tag: str
+    options: FlowOptions
+    summary: str = ""
+    description: str = ""
+    schema: bytes | None = None
+
+
+class ListedFlow(Struct, frozen=True):
+    """A path and what it means now."""
+
+    path: str
+    hash: str
+    version: int
+    summary: str
+    tag: str
+    dedicated: bool
+    deployed_by: str
+    deployed_at: datetime
+
+
+def make_flow(
+    workspace: str,
+    path: str,
+    value: bytes,
+    *,
+    options: FlowOptions | None = None,
+    tag: str | None = None,
+    summary: str = "",
+    description: str = "",
+    schema: bytes | None = None,
+) -> FlowText:
+    """Name a version by its content; `value` must have been found without faults.
+
+    What the value itself says about limits and priority goes into the options, where a submission
+    finds it without reading the value. Raises `InvalidArgs` if the path is none.
+    """
+    if not PATH.fullmatch(path):
+        raise InvalidArgs(path, "a path looks like f/folder/name or u/user/name")
+    given = compile_flow(value).value
+    options = msgspec.structs.replace(
+        options or FlowOptions(),
+        concurrency_limit=given.concurrent_limit or None,
+        concurrency_key=given.concurrency_key,
+        concurrency_window_s=given.concurrency_time_window_s,
+        priority=given.priority or (options.priority if options else 0),
+    )
+    told = msgspec.json.encode([path, options, tag, summary, description], order="deterministic")
+    digest = hashlib.sha256(told + b"\0" + value + b"\0" + (schema or b"")).hexdigest()[:16]
+    tag = tag or (f"{workspace}:flow/{path}" if options.dedicated else FLOW_TAG)
+    return FlowText(workspace, path, digest, value, tag, options, summary, description, schema)
+
+
+def deploy_flow(connection: Connection, flow: FlowText, deployed_by: str) -> bool:
+    """Make `flow` what its path means, with its own code; False if it meant that already."""
+    with connection.transaction():
+        for script in compiled(flow).inline_scripts():
+            put_script(connection, script, deployed_by)
+        connection.execute(
+            sql.put_flow,
+            {
+                "workspace": flow.workspace,
+                "hash": flow.hash,
+                "path": flow.path,
+                "summary": flow.summary,
+                "description": flow.description,
+                "value": flow.value.decode(),
+                "schema": None if flow.schema is None else flow.schema.decode(),
+                "tag": flow.tag,
+                "dedicated": flow.options.dedicated,
+                "options": msgspec.json.encode(flow.options).decode(),
+                "created_by": deployed_by,
+            },
+        )
+        row = connection.execute(
+            sql.point_flow_path,
+            {
+                "workspace": flow.workspace,
+                "path": flow.path,
+                "hash": flow.hash,
+                "deployed_by": deployed_by,
+            },
+        ).fetchone()
+    return row is not None
+
+
+def put_script(connection: Connection, script: Script, created_by: str) -> None:
+    """Write a script version that no path means: a step's own code."""
+    connection.execute(
+        sql.put_script,
+        {
+            "workspace": script.workspace,
+            "hash": script.hash,
+            "path": script.path,
+            "language": script.language,
+            "content": script.content,
+            "tag": script.tag,
+            "dedicated": script.dedicated,
+            "options": msgspec.json.encode(script.options).decode(),
+            "created_by": created_by,
+        },
+    )
+
+
+def compiled(flow: FlowText) -> FlowVersion:
+    """Make a version ready to run."""
+    return FlowVersion(flow.workspace, flow.path, flow.hash, compile_flow(flow.value), flow.options)
+
+
+def flow_by_path(connection: Connection, workspace: str, path: str) -> FlowText:
+    """Return what a path means now; raise `FlowNotFound`, with similar paths if there are any."""
+    row = connection.execute(sql.flow_by_path, {"workspace": workspace, "path": path}).fetchone()
+    if row is None:
+        known = [flow.path for flow in list_flows(connection, workspace)]
+        raise FlowNotFound(workspace, path, difflib.get_close_matches(path, known, n=3, cutoff=0.6))
+    return flow_text(row)
+
+
+def flow_by_hash(connection: Connection, workspace: str, digest: str) -> FlowText | None:
+    """Return one version, whatever its path means now."""
+    row = connection.execute(sql.flow_by_hash, {"workspace": workspace, "hash": digest}).fetchone()
+    return None if row is None else flow_text(row)
+
+
+def dedicated_flows(connection: Connection) -> list[FlowText]:
+    """Return the current version of every dedicated flow, of all workspaces."""
+    return [flow_text(row) for row in connection.execute(sql.dedicated_flows).fetchall()]
+
+
+def list_flows(connection: Connection, workspace: str) -> list[ListedFlow]:
+    """Return every path of a workspace, sorted."""
+    rows = connection.execute(sql.list_flows, {"workspace": workspace}).fetchall()
+    return [ListedFlow(*row) for row in rows]
+
+
+def flow_text(row: Sequence[Any]) -> FlowText:
+    """Return a row of (workspace, hash, path, value, tag, options) as a version."""
+    workspace, digest, path, value, tag, options = row
+    return FlowText(workspace, path, digest, value.encode(), tag, msgspec.convert(options, FlowOptions))
+
+
+class PinnedFlow(Struct, frozen=True):
+    """A dedicated flow, and the versions its steps mean now."""
+
+    tag: str
+    scripts: tuple[Script, ...]
+
+
+def pinned_flows(connection: Connection, wanted: Sequence[str]) -> list[PinnedFlow]:
+    """Return the dedicated flows that are wanted: by path, `flow/path`, `workspace:…` of either, or `*`."""
+    found = []
+    for text in dedicated_flows(connection):
+        names = {text.path, f"flow/{text.path}"}
+        names |= {f"{text.workspace}:{name}" for name in names}
+        if "*" not in wanted and names.isdisjoint(wanted):
+            continue
+        version = compiled(text)
+        scripts = version.inline_scripts()
+        for step in version.program.steps():
+            value = step.module.value
+            if isinstance(value, ScriptStep):
+                script = _step_script(connection, text.workspace, value)
+                if script is not None:
+                    scripts.append(script)
+        found.append(PinnedFlow(text.tag, tuple(scripts)))
+    return found
+
+
+def _step_script(connection: Connection, workspace: str, step: ScriptStep) -> Script | None:
+    if step.hash is not None:
+        return script_by_hash(connection, workspace, step.hash)
+    try:
+        return script_by_path(connection, workspace, step.path)
+    except ScriptNotFound:
+        return None
