@@ -12,7 +12,7 @@ COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --g
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST)
 
-demo: venv  ## stream 20,000 order events through two warm scripts
+demo: venv  ## stream 20,000 order events through two warm scripts, then bill customers with a flow
 	.venv/bin/python -m examples.demo
 
 test: venv  ## all tests; TEST="tests/store -k claim" for some

@@ -106,6 +106,10 @@ class Completer(Process):
     def handle(self, message: Outcomes | Begin | CancelFlows | FlowTimer | Release | Holding) -> object:
         match message:
             case Outcomes(finished, retried, logs):
+                if self._handed:
+                    # What has come back has arrived.
+                    for outcome in finished:
+                        self._handed.pop(outcome.job.id, None)
                 if self._held.flows:
                     finished, retried, logs = self._hear_held(finished, retried, logs)
                 self._finished.extend(finished)
@@ -312,7 +316,7 @@ class Completer(Process):
 
     def _hand_over(self, jobs: Sequence[ClaimedJob]) -> None:
         self._handovers += 1
-        self._handed = dict.fromkeys([*self._handed, *(job.id for job in jobs)], self._handovers)
+        self._handed.update(dict.fromkeys([job.id for job in jobs], self._handovers))
         self._context.events.publish(
             Moved(Action.CLAIM, State.QUEUED, State.RUNNING, [job.id for job in jobs], self._holder.worker)
         )

@@ -78,6 +78,8 @@ class Held:
         self.is_cancelled = False
         self.is_over = False
         self.unwritten_bytes = 0
+        #: nothing of it is written yet
+        self.is_new = True
         #: rounds since a step of its ended
         self.rounds = 0
 
@@ -205,7 +207,7 @@ class HeldFlows:
             return others
         ordered = sorted(mine)
         rows = connection.execute(
-            sql.hold_flows,
+            sql.look_at_flows,
             {
                 "ids": "{" + ",".join(ordered) + "}",
                 "claims": "{" + ",".join(mine[job][0].claim for job in ordered) + "}",
@@ -234,6 +236,7 @@ class HeldFlows:
                         self._break(held, "the folder that its steps share was lost with its worker")
                         continue
                 held.values.put(job_id, "flow_input", args.encode())
+                held.is_new = not is_old
                 if is_old:
                     self._take_over(connection, held)
                     if is_cancelled:
@@ -435,9 +438,12 @@ class HeldFlows:
                     self._launch(held)
 
     def _is_to_write(self, held: Held) -> bool:
+        told = held.told
+        if held.is_new and held.starting and not (told.steps or told.wakes or told.effects or told.attempts):
+            # Nothing has happened that would be lost: who takes the flow over begins it.
+            return False
         if not held.is_streaming:
             return True
-        told = held.told
         return (
             held.is_over
             or bool(told.parks)
@@ -585,6 +591,7 @@ class HeldFlows:
         is_parked = flow in held.told.parks
         held.told = HeldRound({flow: held.job.claim})
         held.unwritten_bytes = 0
+        held.is_new = False
         if not is_ours:
             self.stale.append(flow)
             self._drop(flow)

@@ -38,7 +38,9 @@ class Poll(Struct, frozen=True):
 
 
 class Due(Struct, frozen=True):
-    """A scheduled job falls due about now."""
+    """A scheduled job falls due about now; `later`: or it is time to ask when the next one does."""
+
+    later: bool = False
 
 
 class Ready(Struct, frozen=True):

@@ -135,6 +135,7 @@ class Puller(Process):
         self._woken_dry = False
         self._flows_in_hand = 0
         self._due_asked = 0.0
+        self._due_later = False
         self._unsettled = 0
         self._unsettled_bytes = 0
         self._sweeping = False
@@ -189,7 +190,8 @@ class Puller(Process):
                 self._dry = self._flows_dry = self._woken_dry = False
                 self._pinning = True
                 self._poll_later()
-            case Due():
+            case Due(later):
+                self._due_later &= not later
                 self._dry = self._flows_dry = self._woken_dry = False
             case CancelRequested(jobs):
                 self._cancel(jobs)
@@ -215,8 +217,8 @@ class Puller(Process):
             self._pin()
         self._dispatch()
         self._retire_obsolete()
-        self._claim_woken()
         self._claim_flows()
+        self._claim_woken()
         for _ in range(CLAIMS_IN_A_ROW):
             if self._dry or self.stop_requested.is_set() or self._context.fenced.is_set():
                 break
@@ -355,7 +357,9 @@ class Puller(Process):
         """Set a timer for the next scheduled job; asked seldom, because a poll comes anyway."""
         now = monotonic()
         if now - self._due_asked < DUE_SECONDS:
-            send_after(DUE_SECONDS, self.actor_ref, Due())
+            if not self._due_later:
+                self._due_later = True
+                send_after(DUE_SECONDS, self.actor_ref, Due(later=True))
             return
         self._due_asked = now
         try:

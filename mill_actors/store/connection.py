@@ -23,7 +23,7 @@ from psycopg.rows import TupleRow, tuple_row
 from psycopg.types.json import set_json_loads
 
 from mill_actors.errors import ConfigError, StoreUnavailable
-from mill_actors.store.arrays import JsonArray, JsonArrayDumper
+from mill_actors.store.arrays import JsonArray, JsonArrayDumper, TextArray, TextArrayDumper
 from mill_actors.store.decoding import decode
 
 logger = logging.getLogger(__name__)
@@ -112,16 +112,22 @@ class Database(Struct, frozen=True):
         return connection
 
 
+def register_arrays(connection: AnyConnection) -> None:
+    """Teach a connection our arrays."""
+    connection.adapters.register_dumper(JsonArray, JsonArrayDumper)
+    connection.adapters.register_dumper(TextArray, TextArrayDumper)
+
+
 def adapt(connection: psycopg.Connection[TupleRow]) -> None:
     """Teach a connection our JSON."""
     set_json_loads(decode, connection)
-    connection.adapters.register_dumper(JsonArray, JsonArrayDumper)
+    register_arrays(connection)
 
 
 @contextmanager
 def lent(connection: AnyConnection) -> Iterator[Connection]:
     """Make a caller's connection speak as ours for a while; what he sees of it stays as it is."""
-    connection.adapters.register_dumper(JsonArray, JsonArrayDumper)
+    register_arrays(connection)
     theirs, connection.row_factory = connection.row_factory, tuple_row
     try:
         yield connection

@@ -102,13 +102,16 @@ def plan_restart(
         raise InvalidArgs(found.id, f"is a part of a run of {found.version.path}: restart the whole flow")
     if found.ending is None:
         raise InvalidArgs(found.id, "is not over: only a finished flow can be restarted")
-    body = compiled(flow_by_path(connection, workspace, old.path)).program.root
+    now = compiled(flow_by_path(connection, workspace, old.path))
+    body = now.program.root
     at = body.by_id.get(step)
     if at is None:
         known = ", ".join(each.id for each in body.steps)
         raise InvalidArgs("step", f"{step!r} is no step of the flow itself; those are {known}")
     children = read_children(connection, found, body)
-    modules = flow_status(body, found.id, children, None, found.ending)["modules"]
+    # How the old version ended says nothing of a step of the new one that is at the same place.
+    ending = found.ending if now.hash == found.version.hash else "success"
+    modules = flow_status(body, found.id, children, None, ending)["modules"]
     for before, module in zip(body.steps[: at.index], modules, strict=False):
         if module["type"] == "WaitingForPriorSteps":
             raise InvalidArgs("step", f"the run has no result of {before.id!r}, which comes before {step!r}")

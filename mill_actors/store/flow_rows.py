@@ -12,7 +12,7 @@ from mill_actors.flows.interpreter import Effects, Items, NewJob, NewRow, Run, R
 from mill_actors.flows.program import FAILURE, PREPROCESSOR
 from mill_actors.flows.state import encode_state
 from mill_actors.jobs.job import ClaimedJob
-from mill_actors.store.arrays import JsonArray, literal
+from mill_actors.store.arrays import JsonArray, TextArray, literal, numbers
 from mill_actors.store.concurrency import Key, concurrency_key, free_and_admit, put_concurrency_keys
 from mill_actors.store.connection import Connection
 from mill_actors.store.flow_values import RoundValues, chunk_texts
@@ -206,34 +206,35 @@ def _start_steps(
 ) -> None:
     tags = [step_tag(job) for job in jobs]
     keys = [concurrency_key(job.script, job.run.owner.workspace, step_path(job), job.args) for job in jobs]
-    limits = [key and job.script.options.concurrency_limit for job, key in zip(jobs, keys, strict=True)]
-    windows = [key and job.script.options.concurrency_window_s for job, key in zip(jobs, keys, strict=True)]
+    limited_by = [None if key is None else job.script.options for job, key in zip(jobs, keys, strict=True)]
+    limits = [None if options is None else options.concurrency_limit for options in limited_by]
+    windows = [None if options is None else options.concurrency_window_s for options in limited_by]
     mine = [takes(job, tag) for job, tag in zip(jobs, tags, strict=True)]
     rows = connection.execute(
         sql.start_steps,
         {
             "ids": literal(job.id for job in jobs),
-            "workspaces": [job.run.owner.workspace for job in jobs],
-            "paths": [step_path(job) for job in jobs],
-            "scripts": [job.script.hash for job in jobs],
-            "tags": tags,
+            "workspaces": TextArray([job.run.owner.workspace for job in jobs]),
+            "paths": TextArray([step_path(job) for job in jobs]),
+            "scripts": TextArray([job.script.hash for job in jobs]),
+            "tags": TextArray(tags),
             "priorities": literal(str(step_priority(job)) for job in jobs),
             "args": JsonArray([job.args for job in jobs]),
-            "created_by": [job.run.owner.created_by for job in jobs],
-            "delays_seconds": [job.delay_seconds for job in jobs],
-            "due": [job.run.owner.due for job in jobs],
+            "created_by": TextArray([job.run.owner.created_by for job in jobs]),
+            "delays_seconds": numbers([job.delay_seconds for job in jobs]),
+            "due": numbers([job.run.owner.due for job in jobs]),
             "attempts": literal(str(job.attempt) for job in jobs),
-            "timeouts_seconds": [step_timeout(job) for job in jobs],
+            "timeouts_seconds": numbers([step_timeout(job) for job in jobs]),
             "retries": JsonArray([None if job.leaf.module.retry is None else NO_RETRY for job in jobs]),
             "parents": literal(job.run.id for job in jobs),
             "roots": literal(job.run.owner.root for job in jobs),
-            "steps": [job.step.id for job in jobs],
-            "iterations": [job.iteration for job in jobs],
+            "steps": TextArray([job.step.id for job in jobs]),
+            "iterations": numbers([job.iteration for job in jobs]),
             "depths": literal(str(job.run.depth) for job in jobs),
-            "concurrency_keys": keys,
-            "concurrency_limits": limits,
-            "concurrency_windows_s": windows,
-            "mine": mine,
+            "concurrency_keys": TextArray(keys),
+            "concurrency_limits": numbers(limits),
+            "concurrency_windows_s": numbers(windows),
+            "mine": literal("t" if each else "f" for each in mine),
             "claim": claim,
             "node": holder.node,
             "worker": holder.worker,
@@ -300,18 +301,18 @@ def run_columns(runs: Sequence[Run], prefix: str = "") -> dict[str, object]:
     return {
         f"{prefix}ids": literal(run.id for run in runs),
         f"{prefix}roots": literal(run.owner.root for run in runs),
-        f"{prefix}workspaces": [run.owner.workspace for run in runs],
-        f"{prefix}flows": [run.flow.hash for run in runs],
-        f"{prefix}bodies": [run.body.address for run in runs],
+        f"{prefix}workspaces": TextArray([run.owner.workspace for run in runs]),
+        f"{prefix}flows": TextArray([run.flow.hash for run in runs]),
+        f"{prefix}bodies": TextArray([run.body.address for run in runs]),
         f"{prefix}parents": literal("NULL" if run.parent is None else run.parent for run in runs),
-        f"{prefix}steps": [run.step for run in runs],
-        f"{prefix}iterations": [run.iteration for run in runs],
-        f"{prefix}chains": [literal(run.chain) for run in runs],
+        f"{prefix}steps": TextArray([run.step for run in runs]),
+        f"{prefix}iterations": numbers([run.iteration for run in runs]),
+        f"{prefix}chains": TextArray([literal(run.chain) for run in runs]),
         f"{prefix}depths": literal(str(run.depth) for run in runs),
         f"{prefix}overlays": JsonArray([run.overlay for run in runs]),
         f"{prefix}states": JsonArray([encode_state(run.state).encode() for run in runs]),
         f"{prefix}started_at": literal(repr(run.began) for run in runs),
-        f"{prefix}deadlines": [run.deadline for run in runs],
+        f"{prefix}deadlines": numbers([run.deadline for run in runs]),
     }
 
 
@@ -346,19 +347,19 @@ def body_path(run: Run) -> str:
 
 def end_runs(connection: Connection, ended: Sequence[RunEnd], holder: Holder, written: Written) -> None:
     """Move the jobs of bodies that are over to history, and let in who waited for their places."""
-    rows = connection.execute(
-        sql.end_runs,
-        {
-            "ids": literal(end.run.id for end in ended),
-            "statuses": literal(end.status for end in ended),
-            "results": JsonArray([end.result for end in ended]),
-            "of": [None if end.result is not None else end.of for end in ended],
-            "many": [is_made(end) for end in ended],
-            "since": [end.run.began for end in ended],
-            "worker": holder.worker,
-            "now": None,
-        },
-    ).fetchall()
+    rows = []
+    plain = [end for end in ended if end.result is not None]
+    if plain:
+        rows += connection.execute(sql.end_runs, _end_columns(plain, holder)).fetchall()
+    made = [end for end in ended if end.result is None]
+    if made:
+        columns = {
+            **_end_columns(made, holder),
+            "of": TextArray([end.of for end in made]),
+            "many": literal("t" if is_made(end) else "f" for end in made),
+            "since": numbers(end.run.began for end in made),
+        }
+        rows += connection.execute(sql.end_made_runs, columns).fetchall()
     written.ended += ended
     keys: set[Key] = {(workspace, key) for _, _, workspace, key in rows if key is not None}
     written.awaited += [row[0] for row in rows if row[1]]
@@ -367,6 +368,16 @@ def end_runs(connection: Connection, ended: Sequence[RunEnd], holder: Holder, wr
     for end in ended:
         if end.run.parent is None:
             _forget_results(connection, end.run)
+
+
+def _end_columns(ended: Sequence[RunEnd], holder: Holder) -> dict[str, object]:
+    return {
+        "ids": literal(end.run.id for end in ended),
+        "statuses": literal(end.status for end in ended),
+        "results": JsonArray([end.result for end in ended]),
+        "worker": holder.worker,
+        "now": None,
+    }
 
 
 def _forget_results(connection: Connection, run: Run) -> None:

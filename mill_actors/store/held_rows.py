@@ -15,7 +15,7 @@ from mill_actors.errors import StoreRefused
 from mill_actors.flows.interpreter import Effects, Run, RunEnd
 from mill_actors.flows.state import Ending, State, decode_state
 from mill_actors.jobs.outcome import Outcome
-from mill_actors.store.arrays import JsonArray, literal
+from mill_actors.store.arrays import JsonArray, TextArray, literal, numbers
 from mill_actors.store.connection import Connection, DatabaseError, is_outage
 from mill_actors.store.flow_rows import (
     Written,
@@ -158,10 +158,10 @@ def _settle(connection: Connection, told: HeldRound, holder: Holder) -> set[str]
             "claims": literal(told.fences.values()),
             "ids": literal([s.id for s in steps]),
             "roots": literal([s.root for s in steps]),
-            "workspaces": [s.run.owner.workspace for s in steps],
-            "paths": [s.path for s in steps],
-            "scripts": [s.script for s in steps],
-            "tags": [s.tag for s in steps],
+            "workspaces": TextArray([s.run.owner.workspace for s in steps]),
+            "paths": TextArray([s.path for s in steps]),
+            "scripts": TextArray([s.script for s in steps]),
+            "tags": TextArray([s.tag for s in steps]),
             "priorities": literal([str(s.priority) for s in steps]),
             "statuses": literal([s.status for s in steps]),
             "ages_us": literal([str(int((now - s.handed_at) * 1e6)) for s in steps]),
@@ -169,11 +169,11 @@ def _settle(connection: Connection, told: HeldRound, holder: Holder) -> set[str]
             "ended_us": literal([str(int((now - s.ended_at) * 1e6)) for s in steps]),
             "args": JsonArray([s.args for s in steps]),
             "results": JsonArray([s.result for s in steps]),
-            "created_by": [s.run.owner.created_by for s in steps],
+            "created_by": TextArray([s.run.owner.created_by for s in steps]),
             "attempts": literal([str(s.attempt) for s in steps]),
             "parents": literal([s.run.id for s in steps]),
-            "steps": [s.name for s in steps],
-            "iterations": [s.iteration for s in steps],
+            "steps": TextArray([s.name for s in steps]),
+            "iterations": numbers([s.iteration for s in steps]),
             "worker": holder.worker,
             "now": None,
             **run_columns(runs, "run_"),

@@ -117,8 +117,13 @@ def job_attempts(connection: Connection, workspace: str, job: str) -> list[Attem
 
 
 def job_results(connection: Connection, ids: Sequence[str]) -> list[JobResult]:
-    """Return the results of those that are finished."""
+    """Return the results of those that are finished, or have answered early."""
     rows = connection.execute(sql.job_results, {"ids": list(ids)}).fetchall()
+    left = set(ids).difference(row[0] for row in rows)
+    if left:
+        early = connection.execute(sql.any_early, {"ids": list(left)}).fetchone()
+        if early and early[0]:
+            rows += connection.execute(sql.early_results, {"ids": list(left)}).fetchall()
     return [JobResult(*row) for row in rows]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -18,9 +19,9 @@ from tests.system.engine import SECONDS, Engine
 from tests.system.proxy import wait_until
 
 
-@pytest.fixture(scope="module")
-def engine(shared_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with Engine(shared_dsn, tmp_path_factory.mktemp("engine")) as engine:
+@pytest.fixture
+def engine(shared_dsn: str, tmp_path: Path) -> Iterator[Engine]:
+    with Engine(shared_dsn, tmp_path) as engine:
         engine.node()
         yield engine
 
@@ -66,7 +67,7 @@ def asked(client: Client, job: str) -> None:
         if any(module["type"] == "WaitingForEvents" for module in modules):
             return True
         inner = [m["job"] for m in modules if m["type"] == "InProgress" and m["job"] != body]
-        return any(asks(each) for each in inner)
+        return any(asks(each) for each in inner if client.job(each).is_flow)
 
     wait_until(lambda: asks(job), "an approval is asked for", SECONDS)
 
@@ -219,7 +220,7 @@ def test_a_refusal(client: Client, deploy: Deploy) -> None:
 
 def test_an_answer_before_the_question(client: Client, engine: Engine, deploy: Deploy) -> None:
     gate = engine.gate()
-    waits = raw("a", f"def main(): open({gate.path!r}).read()", **ASKS)
+    waits = raw("a", f"def main(): open({gate.path!r}).close()", **ASKS)
     job, future = client.start(deploy(waits, SAID))
     wait_until(lambda: "job" in modules_of(client, job)["a"], "a is under way", SECONDS)
     step = modules_of(client, job)["a"]["job"]

@@ -73,6 +73,17 @@ where q.id = any (%(ids)s::uuid[])
 order by q.id
 for update;
 
+-- name: look_at_flows
+-- The same without a lock, which costs a commit: for flows that are held whole, whose every write is
+-- fenced anyway.
+select q.id::text, q.args::text, q.start, q.cancel_requested_at is not null,
+  extract(epoch from coalesce(%(now)s::timestamptz, now()))::float8,
+  exists (select from mill.flow_run r where r.id = q.id)
+from mill.queue q
+where q.id = any (%(ids)s::uuid[])
+  and ((q.id, q.claim) in (
+    select h.id, h.claim from unnest(%(ids)s::uuid[], %(claims)s::uuid[]) as h (id, claim))) is true;
+
 -- name: put_runs
 insert into mill.flow_run (id, root, workspace, flow, body, parent, step, iteration, chain, depth, overlay, state,
   started_at, deadline)
@@ -260,7 +271,44 @@ from unnest(
   created_by, attempt, parent, step, iteration);
 
 -- name: end_runs
--- A body is over: its job goes to history. A result that is made of children's is put together here,
+-- A body is over: its job goes to history.
+with ending as (
+  select * from unnest(
+    %(ids)s::uuid[], %(statuses)s::text[], %(results)s::json[]
+  ) as e (id, status, result)
+), run as (
+  delete from mill.flow_run r where r.id = any (%(ids)s::uuid[])
+), items as (
+  delete from mill.flow_item i where i.run = any (%(ids)s::uuid[])
+), resumes as (
+  delete from mill.flow_resume f where f.run = any (%(ids)s::uuid[])
+), gone as (
+  delete from mill.queue q where q.id = any (%(ids)s::uuid[]) returning q.*
+), done as (
+  insert into mill.completed_job (
+    id, workspace, path, script, tag, priority, status, submitted_at, scheduled_for, started_at, completed_at,
+    duration_us, args, result, created_by, worker, attempt, rescues, parent_job, cancelled_by, cancel_reason,
+    is_flow, step, iteration)
+  select g.id, g.workspace, g.path, g.script, g.tag, g.priority, e.status, g.submitted_at, g.scheduled_for,
+    coalesce(g.claimed_at, %(now)s::timestamptz, now()), coalesce(%(now)s::timestamptz, now()),
+    extract(epoch from coalesce(%(now)s::timestamptz, now()) - coalesce(g.claimed_at, now())) * 1e6, g.args,
+    case
+      when e.status = 'cancelled' then json_build_object('error', json_build_object(
+        'name', 'Canceled', 'message', 'Job canceled' || coalesce(': ' || g.cancel_reason, '')
+          || coalesce(' by ' || g.cancelled_by, ''),
+        'reason', g.cancel_reason, 'canceler', g.cancelled_by))
+      else e.result
+    end,
+    g.created_by, %(worker)s, g.attempt, g.rescues, g.parent_job,
+    case when e.status = 'cancelled' then g.cancelled_by end,
+    case when e.status = 'cancelled' then g.cancel_reason end, true, g.step, g.iteration
+  from ending e
+  join gone g on g.id = e.id
+)
+select g.id::text, g.awaited, g.workspace, g.concurrency_key from gone g;
+
+-- name: end_made_runs
+-- The same for results that are made of children's: they are put together here,
 -- and never held in a worker's memory.
 with ending as (
   select * from unnest(
@@ -288,7 +336,6 @@ with ending as (
         'name', 'Canceled', 'message', 'Job canceled' || coalesce(': ' || g.cancel_reason, '')
           || coalesce(' by ' || g.cancelled_by, ''),
         'reason', g.cancel_reason, 'canceler', g.cancelled_by))
-      when e.step is null then e.result
       else coalesce((
         -- a row without an iteration is the step's own: of a script, or of a loop that did not run
         select c.result from mill.completed_job c

@@ -20,11 +20,13 @@ select * from (
 ) j limit 1;
 
 -- name: job_results
--- Every awaited id that is finished, in one query; and flows that have answered early (early_return).
+-- Every awaited id that is finished, in one query.
 select c.id::text, c.status, c.result::text
 from mill.completed_job c
-where c.id = any (%(ids)s::uuid[])
-union all
+where c.id = any (%(ids)s::uuid[]);
+
+-- name: early_results
+-- Flows that go on, and have answered whoever waits (early_return).
 select r.id::text, c.status, c.result::text
 from mill.flow_run r
 cross join lateral (
@@ -33,6 +35,9 @@ cross join lateral (
   limit 1
 ) c
 where r.id = any (%(ids)s::uuid[]) and r.early is not null;
+
+-- name: any_early
+select exists (select from mill.flow_run r where r.id = any (%(ids)s::uuid[]) and r.early is not null);
 
 -- name: job_attempts
 select a.attempt, a.started_at, a.ended_at, a.worker, a.error
