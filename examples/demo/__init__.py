@@ -1,1 +1,1 @@
-"""`make demo`: 20,000 orders through a Python and a TypeScript script, and what became of them."""
+"""`make demo`: 20,000 orders through a Python and a TypeScript script, then a month of customers billed."""

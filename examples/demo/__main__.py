@@ -1,4 +1,4 @@
-"""`python -m examples.demo [ORDERS]`: exit code 0 if every job succeeded and the totals are right."""
+"""`python -m examples.demo [ORDERS [CUSTOMERS]]`: exit code 0 if everything is as it must be."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 from msgspec.structs import replace
 
+from examples.demo.billing import CUSTOMERS, run_billing
 from examples.demo.expected import (
     Totals,
     expected_of_enrich,
@@ -52,8 +53,8 @@ class Run(NamedTuple):
     stale: int
 
 
-def main(count: int = ORDERS) -> int:
-    """Run the demo with that many orders."""
+def main(count: int = ORDERS, customers: int = CUSTOMERS) -> int:
+    """Run the demo with that many orders, then bill that many customers."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     config = _configure()
     began = monotonic()
@@ -82,6 +83,7 @@ def main(count: int = ORDERS) -> int:
         raw = [results[job].raw or "null" for job in run.stream.ids]
         _show(run, results, measure_floor(client, events, raw))
         _show_one(client, run.stream.ids, results)
+        ok = run_billing(config, database, client, TAG, customers) and ok
     say(
         f"\neverything succeeded and the totals are right ({monotonic() - began:.1f} s)"
         if ok
@@ -210,4 +212,4 @@ def _talkative(client: Client, ids: Sequence[str]) -> Iterator[str]:
 
 if __name__ == "__main__":
     with ending():
-        sys.exit(main(*map(int, sys.argv[1:2])))
+        sys.exit(main(*map(int, sys.argv[1:3])))

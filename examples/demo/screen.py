@@ -24,16 +24,18 @@ def say(text: str) -> None:
 
 
 class Bar:
-    """How far the stream is, and how fast."""
+    """How far a number of things is, and how fast."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, name: str = "orders", rate: str = "jobs/s") -> None:
         self._total = total
+        self._name = name
+        self._rate = rate
         self._live = console.is_terminal
         self._progress = Progress(
-            TextColumn("orders"),
+            TextColumn(name),
             BarColumn(20),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]:,.0f} jobs/s, {task.fields[open]:,} under way"),
+            TextColumn(f"{{task.fields[rate]:,.0f}} {rate}, {{task.fields[open]:,}} under way"),
             TimeElapsedColumn(),
             console=console,
             auto_refresh=False,
@@ -64,7 +66,10 @@ class Bar:
             self._progress.update(self._task, completed=ended, rate=rate, open=submitted - ended)
             self._progress.refresh()
         else:
-            say(f"  {ended:>6,} of {self._total:,} done, {rate:,.0f} jobs/s, {submitted - ended:,} under way")
+            say(
+                f"  {ended:>6,} of {self._total:,} {self._name} done, {rate:,.0f} {self._rate}, "
+                f"{submitted - ended:,} under way"
+            )
 
 
 def show_figures(rows: Iterable[tuple[str, str, str]]) -> None:

@@ -1,0 +1,2 @@
+def main(contact: dict) -> dict:
+    return {"action": "skipped", "contact": contact["id"]}

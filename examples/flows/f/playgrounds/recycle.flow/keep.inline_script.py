@@ -1,0 +1,2 @@
+def main(account: dict) -> dict:
+    return {"account": account["id"], "action": "kept", "plan": account["plan"]}
