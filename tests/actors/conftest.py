@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
-from mill_actors.actors import puller as puller_module
+from mill_actors.actors import dispatching
 from mill_actors.actors import runner as runner_module
 from mill_actors.actors.completer import Completer
 from mill_actors.actors.context import NodeContext
@@ -117,7 +117,7 @@ def desk(config: Config, proxy: Proxy, dsn: str) -> Iterator[Desk]:
 @pytest.fixture
 def yards(config: Config, proxy: Proxy, dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yarder]:
     """Make a Puller with Runners that are the test's; its connection goes through the proxy."""
-    monkeypatch.setattr(puller_module, "Runner", Hand)
+    monkeypatch.setattr(dispatching, "Runner", Hand)
     opened: list[Yard] = []
     with Client(dsn) as client, psycopg.connect(dsn, autocommit=True) as look:
 

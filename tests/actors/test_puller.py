@@ -7,8 +7,8 @@ from time import monotonic
 
 import pytest
 
+from mill_actors.actors import claiming, dispatching, reconciling
 from mill_actors.actors import pool as pool_module
-from mill_actors.actors import puller as puller_module
 from mill_actors.actors.messages import (
     CancelRequested,
     Deployed,
@@ -101,7 +101,7 @@ def test_credits_are_new_claims(yards: Yarder) -> None:
 
 
 def test_a_full_completer_stops_the_claims(yards: Yarder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(puller_module, "MAX_UNSETTLED", 15)
+    monkeypatch.setattr(claiming, "MAX_UNSETTLED", 15)
     yard = yards(processes=1)
     yard.start()
     hand, _ = a_busy_runner(yard, us_each=1992)
@@ -121,7 +121,7 @@ def test_a_full_completer_stops_the_claims(yards: Yarder, monkeypatch: pytest.Mo
 
 
 def test_big_results_stop_the_claims_too(yards: Yarder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(puller_module, "MAX_UNSETTLED_BYTES", 1000)
+    monkeypatch.setattr(claiming, "MAX_UNSETTLED_BYTES", 1000)
     yard = yards(processes=1)
     yard.start()
     hand, _ = a_busy_runner(yard)
@@ -656,7 +656,7 @@ def test_outages_leave_one_reconciliation_pending(
             timers.append(timer)
         return timer
 
-    monkeypatch.setattr(puller_module, "send_after", record)
+    monkeypatch.setattr(reconciling, "send_after", record)
     yard = yards()
     yard.start()
     yard.settle()
@@ -699,7 +699,7 @@ def test_a_script_that_nobody_needs_is_forgotten(yards: Yarder) -> None:
 def test_a_job_that_finds_no_runner_goes_back_to_the_queue(
     yards: Yarder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(puller_module, "RELEASE_SECONDS", 0.15)
+    monkeypatch.setattr(dispatching, "RELEASE_SECONDS", 0.15)
     yard = yards(processes=1)
     yard.start()
     hand, _ = a_busy_runner(yard)
