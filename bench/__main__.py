@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from bench import deploy, drain, idle, latency, machine, recover, report
+from bench import deploy, drain, flow, idle, latency, machine, recover, report
 from bench.report import Run, console
 from bench.server import Server, bench_server
 
@@ -36,6 +36,11 @@ def _deploy(server: Server, told: argparse.Namespace) -> Run:
     return deploy.run(server, _jobs(told, deploy.JOBS, deploy.QUICK_JOBS))
 
 
+def _flow(server: Server, told: argparse.Namespace) -> Run:
+    sizes = flow.QUICK if told.quick else flow.FULL
+    return flow.run(server, told.jobs or sizes.flows, sizes)
+
+
 def _jobs(told: argparse.Namespace, usual: int, quick: int) -> int:
     return told.jobs or (quick if told.quick else usual)
 
@@ -46,6 +51,7 @@ BENCHES: dict[str, Callable[[Server, argparse.Namespace], Run]] = {
     "idle": _idle,
     "recover": _recover,
     "deploy": _deploy,
+    "flow": _flow,
 }
 
 
@@ -80,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("bench", choices=[*BENCHES, "all"])
     parser.add_argument("--json", metavar="FILE", help="write the figures there; - is stdout")
     parser.add_argument("--runs", type=int, help=f"how often (default {LEAST_RUNS})")
-    parser.add_argument("--jobs", type=int, help="how many jobs, where a bench can vary it")
+    parser.add_argument("--jobs", type=int, help="how many jobs, or flows, where a bench can vary it")
     parser.add_argument("--quick", action="store_true", help="one small run: does it work, not how fast")
     parser.add_argument("--profile", action="store_true", help="drain: one run, sampled by py-spy")
     return parser

@@ -1,7 +1,8 @@
 """A node in an OS process of its own, so that it shares neither GIL nor memory with who measures.
 
 `NodeProcess` is the handle; run as a program this file is the node: what `mill worker` is, with
-default settings, plus `--batch1`, which takes every batch away.
+default settings, plus `--batch1`, which takes every batch away, `--dedicated`, which keeps a warm
+process for each step of every dedicated flow, and `--processes`, for more of the other processes.
 """
 
 from __future__ import annotations
@@ -32,9 +33,18 @@ STOP_SECONDS = 60.0
 class NodeProcess:
     """One node; started by the constructor, up when it returns."""
 
-    def __init__(self, dsn: str, work_dir: Path, name: str = "bench", *, batch1: bool = False) -> None:
-        #: How many language processes it keeps: its default, the cores.
-        self.processes = 1 if batch1 else config.WorkerConfig().processes
+    def __init__(
+        self,
+        dsn: str,
+        work_dir: Path,
+        name: str = "bench",
+        *,
+        batch1: bool = False,
+        dedicated: bool = False,
+        processes: int | None = None,
+    ) -> None:
+        #: How many language processes it keeps beside those of dedicated steps: its default, the cores.
+        self.processes = 1 if batch1 else processes or config.WorkerConfig().processes
         self.work_dir = work_dir / name
         self.work_dir.mkdir(parents=True)
         self.log = self.work_dir / "node.log"
@@ -44,6 +54,10 @@ class NodeProcess:
         command = [sys.executable, "-m", "bench.node_process", str(self.work_dir), name]
         if batch1:
             command.append("--batch1")
+        if dedicated:
+            command.append("--dedicated")
+        if processes is not None:
+            command += ["--processes", str(processes)]
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -139,6 +153,8 @@ def main() -> int:
     parser.add_argument("work_dir", type=Path)
     parser.add_argument("name")
     parser.add_argument("--batch1", action="store_true")
+    parser.add_argument("--dedicated", action="store_true")
+    parser.add_argument("--processes", type=int)
     told = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     flags: dict[str, object] = {"node.work_dir": str(told.work_dir), "node.name": told.name}
@@ -147,6 +163,10 @@ def main() -> int:
         flags["worker.processes"] = "1"
         window.WIDEST = 1
         completer.MAX_BATCH = 1
+    if told.dedicated:
+        flags["worker.dedicated"] = ["*"]
+    if told.processes is not None:
+        flags["worker.processes"] = str(told.processes)
     loaded = config.load(flags, os.environ, told.work_dir)
     assert loaded.database_url is not None
     return life.run_node(loaded, Database(loaded.database_url))

@@ -9,6 +9,7 @@ alter table mill.queue
   add column root_job uuid,
   add column step text collate "C",
   add column iteration integer,
+  add column flow_path text collate "C",
   -- of a flow: how deep it lies in others; of a step: how deep its parent does. Events are dealt with
   -- innermost first.
   add column depth smallint,
@@ -161,6 +162,9 @@ create index deletion_due on mill.deletion (due_at);
 
 -- A place under a concurrency key with a time window stays taken for a while after the job's end.
 alter table mill.concurrency_slot add column frees_at timestamptz;
+-- A step of a flow that is held whole has no row in queue: its flow has.
+alter table mill.concurrency_slot add column flow uuid;
+create index concurrency_slot_of_flow on mill.concurrency_slot (flow) where flow is not null;
 create index concurrency_slot_freeing on mill.concurrency_slot (frees_at) where frees_at is not null;
 alter table mill.concurrency_key add column window_s real not null default 0;
 

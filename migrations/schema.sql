@@ -141,7 +141,8 @@ CREATE TABLE mill.concurrency_slot (
     workspace text NOT NULL COLLATE pg_catalog."C",
     key text NOT NULL COLLATE pg_catalog."C",
     job uuid NOT NULL,
-    frees_at timestamp with time zone
+    frees_at timestamp with time zone,
+    flow uuid
 );
 
 CREATE TABLE mill.deletion (
@@ -315,6 +316,7 @@ CREATE TABLE mill.queue (
     root_job uuid,
     step text COLLATE pg_catalog."C",
     iteration integer,
+    flow_path text COLLATE pg_catalog."C",
     depth smallint,
     start json,
     concurrency_window_s real,
@@ -470,6 +472,8 @@ CREATE INDEX completed_job_listing ON ONLY mill.completed_job USING btree (works
 CREATE INDEX completed_job_default_workspace_completed_at_idx ON mill.completed_job_default USING btree (workspace, completed_at);
 
 CREATE INDEX concurrency_slot_freeing ON mill.concurrency_slot USING btree (frees_at) WHERE (frees_at IS NOT NULL);
+
+CREATE INDEX concurrency_slot_of_flow ON mill.concurrency_slot USING btree (flow) WHERE (flow IS NOT NULL);
 
 CREATE INDEX concurrency_slot_of_job ON mill.concurrency_slot USING btree (job);
 

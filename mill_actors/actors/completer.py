@@ -30,8 +30,8 @@ from mill_actors.actors.messages import (
 )
 from mill_actors.errors import StoreRefused, StoreUnavailable
 from mill_actors.events import Moved
+from mill_actors.flows.effects import NewJob
 from mill_actors.flows.expressions import Evaluator
-from mill_actors.flows.interpreter import NewJob
 from mill_actors.ids import new_id
 from mill_actors.jobs.job import ClaimedJob
 from mill_actors.jobs.lifecycle import Action, State, move

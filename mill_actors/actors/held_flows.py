@@ -14,25 +14,30 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from time import monotonic, time
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from mill_actors.errors import StoreRefused
 from mill_actors.flows.definition import FlowStep
+from mill_actors.flows.effects import Effects, NewJob, RunEnd
 from mill_actors.flows.expressions import Evaluator
-from mill_actors.flows.interpreter import Effects, FlowVersion, Interpreter, NewJob, Run, RunEnd
+from mill_actors.flows.interpreter import Interpreter
 from mill_actors.flows.recovery import OpenChild
+from mill_actors.flows.run import Run
 from mill_actors.flows.state import Ended, Ending, Phase, Woken
+from mill_actors.flows.version import FlowVersion
 from mill_actors.ids import new_id
 from mill_actors.jobs.job import ClaimedJob
 from mill_actors.jobs.outcome import Outcome, error_result
 from mill_actors.jobs.script import Script
 from mill_actors.runtimes.shared import SharedFolders
+from mill_actors.store.concurrency import Key, concurrency_key, leave_places, take_place
 from mill_actors.store.connection import Connection, DatabaseError
 from mill_actors.store.flow_rows import Written, claimed_step, step_path, step_tag
 from mill_actors.store.flow_values import Library, RoundValues
 from mill_actors.store.flow_versions import FLOW_TAG
 from mill_actors.store.held_rows import HeldRound, HeldRun, HeldStep, held_runs, merge, write_round
 from mill_actors.store.holder import Holder
+from mill_actors.store.jobs import job_attempts
 from mill_actors.store.logs import LogChunk
 from mill_actors.store.queries import sql
 from mill_actors.store.settlement import Retrial, landed
@@ -44,8 +49,10 @@ logger = logging.getLogger(__name__)
 MAX_UNWRITTEN_BYTES = 16 * 1024 * 1024
 #: Results that stay although no expression names them.
 LAST_KEPT = 2
+#: A step that found no place under its concurrency key tries again after this.
+PLACE_SECONDS = 0.2
 #: Rounds of thousands of transitions without a step, after which a loop is taken for endless.
-MOST_ROUNDS = 200
+MOST_ROUNDS = 100
 _CANCELED = error_result("Canceled", "Job canceled")
 
 
@@ -56,6 +63,8 @@ class Flying(Struct):
     job: NewJob
     claimed: ClaimedJob
     handed_at: float
+    #: for its time: nobody else has it meanwhile
+    waits: bool = False
 
 
 class Held:
@@ -71,6 +80,10 @@ class Held:
         self.is_streaming = version.options.durability == "flow"
         self.told = HeldRound({job.id: job.claim})
         self.starting: list[NewJob] = []
+        #: steps that wait for a place under their concurrency key
+        self.queued: dict[str, NewJob] = {}
+        #: the places that its steps have under such keys
+        self.places: dict[str, Key] = {}
         self.flying: dict[str, Flying] = {}
         #: bodies that sleep or wait for an answer, and until when (monotonic seconds)
         self.resting: dict[str, float] = {}
@@ -97,6 +110,17 @@ class Held:
             for _, _, names in self.flows.blocked
             for name in names
         )
+
+    @property
+    def only_asks(self) -> bool:
+        """Whether it waits for what paths mean, and for nothing else: that is answered within the round."""
+        blocked = self.flows.blocked
+        return bool(blocked) and all(names for _, _, names in blocked) and not self.reads_history
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether an early stop is on its way outwards: no row tells of it, it is written with the rest."""
+        return any(isinstance(event, Ended) and event.stop for _, event, _ in self.flows.blocked)
 
 
 class HeldValues(RoundValues):
@@ -160,6 +184,8 @@ class HeldFlows:
         self._touched: dict[str, Held] = {}
         #: whether the last write may have landed although its reply was lost
         self._unsure = False
+        #: that of the round under way
+        self._connection: Connection | None = None
         self._writing: HeldRound | None = None
         self._writing_flows: list[Held] = []
         #: what was done since it was last asked for
@@ -199,7 +225,13 @@ class HeldFlows:
         mine: dict[str, tuple[ClaimedJob, FlowVersion]] = {}
         for job in jobs:
             version = self._library.flow(connection, job.workspace, job.script)
-            if version is None or not (version.options.dedicated or version.program.value.same_worker):
+            # The parts of a flow that goes through the queue go through it too.
+            is_part = job.root_job is not None
+            if (
+                is_part
+                or version is None
+                or not (version.options.dedicated or version.program.value.same_worker)
+            ):
                 others.append(job)
             else:
                 mine[job.id] = (job, version)
@@ -259,6 +291,7 @@ class HeldFlows:
         """Load all bodies of a flow that somebody else held, and tell each what it has missed."""
         rows = held_runs(connection, held.job.id)
         connection.execute(sql.notice_runs, {"ids": [row.id for row in rows]})
+        self.tags |= leave_places(connection, held.job.id)
         owner = owner_of(held.job)
         for row in rows:
             held.flows.runs[row.id] = run = self._run(connection, held, row)
@@ -274,6 +307,8 @@ class HeldFlows:
                 held.flows.feed(run, Woken(row.is_due, answers(connection, run)))
                 if run.id not in held.flows.runs or run.state.phase not in {Phase.SLEEPING, Phase.SUSPENDED}:
                     held.resting.pop(run.id, None)
+                elif run.state.phase is Phase.SLEEPING:
+                    self._wake_later(held, run)
                 continue
             for event in recovered(connection, run, by_parent.get(run.id, [])):
                 held.flows.feed(run, event)
@@ -303,37 +338,52 @@ class HeldFlows:
 
     def hear(self, outcome: Outcome) -> None:
         """Take the outcome of a step of ours."""
-        flying = self._steps.pop(outcome.job.id)
+        flying = self._steps[outcome.job.id]
         held, job = flying.flow, flying.job
         held.rounds = 0
-        del held.flying[outcome.job.id]
+        status: Ending = outcome.verdict.value
+        result = _CANCELED if status == "cancelled" else outcome.result
+        self._is_over(flying, status, result, outcome.ended_at, outcome.duration_us)
+        if not held.is_cancelled:
+            event = Ended(job.step.id, job.iteration, job.id, status, result, args=job.args)
+            self._feed(held, job.run, event)
+
+    def _is_over(
+        self, flying: Flying, status: Ending, result: bytes, ended_at: float, duration_us: int
+    ) -> None:
+        """Let go of a step, and write it with the next round."""
+        held, job, claimed = flying.flow, flying.job, flying.claimed
+        del self._steps[job.id]
+        del held.flying[job.id]
+        place = held.places.pop(job.id, None)
+        if place is not None:
+            held.told.leaving[job.id] = place
         self._touched[held.job.id] = held
-        result = _CANCELED if outcome.verdict == "cancelled" else outcome.result
         held.told.steps.append(
             HeldStep(
                 id=job.id,
                 root=held.job.id,
                 run=job.run,
-                path=outcome.job.path,
-                script=outcome.job.script,
-                tag=outcome.job.tag,
-                priority=outcome.job.priority,
-                status=outcome.verdict.value,
+                path=claimed.path,
+                script=claimed.script,
+                tag=claimed.tag,
+                priority=claimed.priority,
+                status=status,
                 args=job.args,
                 result=result,
-                attempt=outcome.job.attempt,
+                attempt=claimed.attempt,
                 name=job.step.id,
                 iteration=job.iteration,
                 handed_at=flying.handed_at,
-                ended_at=outcome.ended_at,
-                duration_us=outcome.duration_us,
+                ended_at=ended_at,
+                duration_us=duration_us,
             )
         )
         held.unwritten_bytes += len(result) + len(job.args)
-        if not held.is_cancelled:
-            status: Ending = outcome.verdict.value
-            event = Ended(job.step.id, job.iteration, job.id, status, result, args=job.args)
-            self._feed(held, job.run, event)
+
+    def _cancel_waiting(self, flying: Flying) -> None:
+        """End a step of a cancelled flow that nobody runs."""
+        self._is_over(flying, "cancelled", _CANCELED, monotonic(), 0)
 
     def hear_retrial(self, retrial: Retrial) -> None:
         """Take a failed attempt of a step that its script's own policy tries again."""
@@ -341,8 +391,16 @@ class HeldFlows:
         flying = self._steps[outcome.job.id]
         flying.flow.told.attempts.append(outcome)
         self._touched[flying.flow.job.id] = flying.flow
-        flying.claimed.attempt += 1
-        self._later(retrial.delay_seconds, flying.flow.job.id, outcome.job.id)
+        # The outcome keeps the job of its attempt.
+        flying.claimed = structs.replace(flying.claimed, attempt=outcome.job.attempt + 1)
+        self._wait(flying, retrial.delay_seconds)
+
+    def _wait(self, flying: Flying, seconds: float) -> None:
+        if flying.flow.is_cancelled:
+            self._cancel_waiting(flying)
+            return
+        flying.waits = True
+        self._later(seconds, flying.flow.job.id, flying.job.id)
 
     def hear_logs(self, chunks: Iterable[LogChunk]) -> None:
         """Take the last of what steps of ours printed; before their outcomes."""
@@ -356,11 +414,25 @@ class HeldFlows:
             return
         self._touched[flow] = held
         flying = held.flying.get(what)
-        if flying is not None:
-            self.to_hand.append(flying.claimed)
+        queued = held.queued.pop(what, None)
+        if queued is not None:
+            held.starting.append(queued)
+        elif flying is not None:
+            if flying.waits:
+                flying.waits = False
+                self.to_hand.append(flying.claimed)
         elif what in held.flows.runs and what in held.resting:
+            if held.resting[what] > monotonic():
+                # An earlier pause's timer.
+                self._wake_later(held, held.flows.runs[what])
+                return
             del held.resting[what]
             self._feed(held, held.flows.runs[what], Woken(due=True))
+
+    def _wake_later(self, held: Held, run: Run) -> None:
+        seconds = max(0.0, held.resting[run.id] - monotonic())
+        if seconds < 3600:
+            self._later(seconds, held.job.id, run.id)
 
     def cancel(self, flows: Iterable[str]) -> None:
         """End these flows: what runs in them is cancelled, and then they are."""
@@ -370,19 +442,30 @@ class HeldFlows:
                 held.is_cancelled = True
                 self._touched[flow] = held
                 held.starting.clear()
+                held.queued.clear()
+                here = {job.id for job in self.to_hand}
+                self.to_hand = [job for job in self.to_hand if job.id not in held.flying]
+                for job, flying in list(held.flying.items()):
+                    if flying.waits or job in here:
+                        self._cancel_waiting(flying)
                 self._cancel_steps(list(held.flying))
 
     def lost(self, here: frozenset[str]) -> None:
         """Start steps again that are in nobody's hands: their Runner ended with them in its inbox."""
-        for job, flying in self._steps.items():
-            if job not in here:
+        ours = {job.id for job in self.to_hand}
+        for job, flying in list(self._steps.items()):
+            if job in here or job in ours or flying.waits:
+                continue
+            if flying.flow.is_cancelled:
+                self._cancel_waiting(flying)
+            else:
                 self.to_hand.append(flying.claimed)
 
     def give_back(self, job: ClaimedJob) -> None:
         """A step came back without having been started."""
         flying = self._steps.get(job.id)
         if flying is not None:
-            self._later(0.1, flying.flow.job.id, job.id)
+            self._wait(flying, 0.1)
 
     def _feed(self, held: Held, run: Run, event: Ended | Woken) -> None:
         held.values.forget_absent()
@@ -415,6 +498,7 @@ class HeldFlows:
 
         May be called again after an outage: what was not written is written then, and once.
         """
+        self._connection = connection
         if self._writing is not None:
             self._write(connection, failed)
         self._scripts.clear()
@@ -436,9 +520,14 @@ class HeldFlows:
                 else:
                     del self._touched[held.job.id]
                     self._launch(held)
+        # What paths mean is asked anew: the next outcome may come tomorrow.
+        self._scripts.clear()
+        self._versions.clear()
 
     def _is_to_write(self, held: Held) -> bool:
         told = held.told
+        if held.is_stopping or held.only_asks:
+            return False  # what follows is written with it
         if held.is_new and held.starting and not (told.steps or told.wakes or told.effects or told.attempts):
             # Nothing has happened that would be lost: who takes the flow over begins it.
             return False
@@ -452,16 +541,44 @@ class HeldFlows:
         )
 
     def _fetch(self, connection: Connection, held: Held) -> None:
-        held.rounds += 1
+        # Blocked without a name: nothing but transitions, thousands of them.
+        held.rounds += not any(names for _, _, names in held.flows.blocked)
         if held.rounds > MOST_ROUNDS:
             self._break(held, "the flow goes on and on without running a script")
             return
-        held.values.fetch(connection, held.flows.blocked)
+        if not self._has_versions(held):
+            try:
+                self._read(connection, held)
+            except StoreRefused as error:
+                self._break(held, f"the database refused what the flow came to: {error}".strip())
+                return
         try:
             held.flows.unblock()
         except Exception as error:
             logger.exception("flow %s cannot go on", held.job.path)
             self._break(held, f"the flow cannot go on: {error!r}")
+
+    def _read(self, connection: Connection, held: Held) -> None:
+        if not (held.is_stopping and held.has_work and held.reads_history):
+            held.values.fetch(connection, held.flows.blocked)
+            return
+        # What it reads has to be there, and must not be there without what follows from it.
+        with connection.transaction(force_rollback=True):
+            write_round(connection, held.told, self._holder)
+            held.values.fetch(connection, held.flows.blocked)
+
+    def _has_versions(self, held: Held) -> bool:
+        """Whether another flow has asked in this round for all that this one waits for."""
+        for run, _, names in held.flows.blocked:
+            for name in names:
+                kind, _, path = name.partition(":")
+                place = (run.owner.workspace, path)
+                if not (
+                    (kind == "script" and place in self._scripts)
+                    or (kind == "flow" and place in self._versions)
+                ):
+                    return False
+        return True
 
     def _collect(self, held: Held) -> None:
         """Turn what the flow wants into what is to be written and started."""
@@ -509,13 +626,13 @@ class HeldFlows:
                 held.unwritten_bytes = MAX_UNWRITTEN_BYTES + 1
         for run, seconds in effects.sleeps:
             self._rest(held, run, seconds)
-            if seconds < 3600:
-                self._later(seconds, held.job.id, run.id)
+            self._wake_later(held, run)
         for run, asked in effects.approvals:
             self._rest(held, run, asked.timeout_seconds)
         if held.is_cancelled and not held.flying and not held.is_over:
             self._end_cancelled(held)
-        is_resting = held.resting and not held.flying and not held.starting and not held.flows.blocked
+        is_idle = not (held.flying or held.starting or held.queued or held.flows.blocked)
+        is_resting = held.resting and is_idle
         if is_resting and not held.is_over:
             told.parks[held.job.id] = max(0.0, min(held.resting.values()) - monotonic())
 
@@ -526,12 +643,15 @@ class HeldFlows:
 
     @staticmethod
     def _set_aside(told: HeldRound, effects: Effects) -> None:
+        begun = {run.id for run in effects.started}
         for run, step, tries in effects.forgets:
             for each in told.steps:
                 if each.run is run and each.name == step.id:
                     each.name = f"{step.id}~{tries}"
-            for end in told.ended:
-                if end.run.parent == run.id and end.run.step == step.id:
+            for end in (*told.ended, *effects.ended):
+                # What began with these effects has its name from them.
+                is_old = end.run.id not in begun
+                if is_old and end.run.parent == run.id and end.run.step == step.id:
                     end.run.step = f"{step.id}~{tries}"
 
     @staticmethod
@@ -568,11 +688,20 @@ class HeldFlows:
         self.tags |= written.tags
         for held in flows:
             self._after_write(held, is_ours=held.job.id in ours)
+        if told.leaving:
+            self._try_places()
 
     def _has_landed(self, connection: Connection, told: HeldRound) -> bool:
         """After a lost reply: a round is written whole or not at all, so one row of it tells."""
-        ids = [step.id for step in told.steps[:10]] + [end.run.id for end in told.ended[:10]]
-        return bool(ids) and bool(landed(connection, self._holder.worker, ids))
+        # Of all flows: of one that is not ours any more nothing was written.
+        ids = [step.id for step in told.steps] + [end.run.id for end in told.ended]
+        if ids:
+            return bool(landed(connection, self._holder.worker, ids))
+        return any(
+            attempt.attempt == outcome.job.attempt
+            for outcome in told.attempts
+            for attempt in job_attempts(connection, outcome.job.workspace, outcome.job.id)
+        )
 
     def _isolate(self, connection: Connection, flows: Sequence[Held], error: StoreRefused) -> None:
         """Write each flow alone; one that Postgres refuses fails alone."""
@@ -612,13 +741,37 @@ class HeldFlows:
         if not held.starting or (held.told.steps and not held.is_streaming):
             return
         now = monotonic()
-        for job in held.starting:
+        starting, held.starting = held.starting, []
+        for job in starting:
+            if not self._has_place(held, job):
+                held.queued[job.id] = job
+                self._later(PLACE_SECONDS, held.job.id, job.id)
+                continue
             claimed = claimed_step(job, held.job.claim, step_tag(job))
             claimed.shared = held.shared
             flying = Flying(held, job, claimed, now)
             held.flying[job.id] = self._steps[job.id] = flying
             if job.delay_seconds > 0:
-                self._later(job.delay_seconds, held.job.id, job.id)
+                self._wait(flying, job.delay_seconds)
             else:
                 self.to_hand.append(claimed)
-        held.starting.clear()
+
+    def _try_places(self) -> None:
+        """Places were left: those that wait for one need not wait for their timers."""
+        for held in self.flows.values():
+            if held.queued:
+                held.starting += held.queued.values()
+                held.queued.clear()
+                self._touched[held.job.id] = held
+
+    def _has_place(self, held: Held, job: NewJob) -> bool:
+        """Whether a step may start now: it has a place under its script's concurrency key, or needs none."""
+        workspace = job.run.owner.workspace
+        key = concurrency_key(job.script, workspace, step_path(job), job.args)
+        if key is None:
+            return True
+        assert self._connection is not None
+        if not take_place(self._connection, job.script, (workspace, key), job.id, held.job.id):
+            return False
+        held.places[job.id] = (workspace, key)
+        return True

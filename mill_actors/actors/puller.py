@@ -97,8 +97,10 @@ class Puller(Reconciling):
                 self._dry = self._flows_dry = self._woken_dry = False
                 self._pinning = True
                 self._poll_later()
-            case Due(later):
-                self._due_later &= not later
+            case Due(later=True):
+                self._due_later = False
+                self._look_ahead()
+            case Due():
                 self._dry = self._flows_dry = self._woken_dry = False
             case CancelRequested(jobs):
                 self._cancel(jobs)

@@ -12,24 +12,27 @@ import typer
 
 from mill_actors.cli.deploy import deploy
 from mill_actors.cli.faults import ending
+from mill_actors.cli.flow import flow
 from mill_actors.cli.job import job
 from mill_actors.cli.migrate import migrate
 from mill_actors.cli.node import dev, worker
 from mill_actors.cli.own_process import hide_passwords
 from mill_actors.cli.run import run as run_command
+from mill_actors.cli.shared_values import resource, variable
 from mill_actors.cli.submit import submit
 from mill_actors.cli.top import top
 from mill_actors.cli.tree import tree
 from mill_actors.cli.version import version
 
 HELP = """\
-Runs scripts as jobs from a PostgreSQL queue, in warm processes.
+Runs scripts and flows as jobs from a PostgreSQL queue, in warm processes.
 
 \b
   mill dev                                      database and node, in this folder
-  mill deploy examples/scripts                  scripts below f/ and u/
+  mill deploy examples/scripts                  scripts and flows below f/ and u/
   mill run f/examples/hello --arg name=Ada      one job: its logs, its result
   mill submit f/examples/hello < people.ndjson  many jobs
+  mill flow test f/billing/run.flow -a month=3  a flow, without a database
 
 Without a database_url (flag, environment, mill.toml) an embedded PostgreSQL below .mill is used,
 which all commands of a folder share. Results go to standard output, messages to standard error.
@@ -73,6 +76,9 @@ app.command("deploy")(deploy)
 app.command("run")(run_command)
 app.command("submit")(submit)
 app.add_typer(job, name="job")
+app.add_typer(flow, name="flow")
+app.add_typer(variable, name="variable")
+app.add_typer(resource, name="resource")
 app.command("tree")(tree)
 app.command("top")(top)
 app.command("version")(version)

@@ -10,7 +10,7 @@ from typing import Any
 from mill_actors.errors import InvalidArgs
 
 
-def read_arguments(pairs: Sequence[str], whole: str | None) -> dict[str, Any]:
+def read_arguments(pairs: Sequence[str], whole: str | None, *, whole_name: str = "--args") -> dict[str, Any]:
     """Return `--args` with each `--arg` over it; raise `InvalidArgs`.
 
     A value of `--arg` that parses as JSON is that JSON, any other is text.
@@ -18,7 +18,7 @@ def read_arguments(pairs: Sequence[str], whole: str | None) -> dict[str, Any]:
     >>> read_arguments(["n=3", "name=Ada", "tags=[1]"], '{"n": 1, "deep": {"a": null}}')
     {'n': 3, 'deep': {'a': None}, 'name': 'Ada', 'tags': [1]}
     """
-    arguments = _whole(whole) if whole is not None else {}
+    arguments = _whole(whole_name, whole) if whole is not None else {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name:
@@ -27,20 +27,25 @@ def read_arguments(pairs: Sequence[str], whole: str | None) -> dict[str, Any]:
     return arguments
 
 
-def _whole(told: str) -> dict[str, Any]:
+def _whole(name: str, told: str) -> dict[str, Any]:
+    value = read_json(name, told)
+    if not isinstance(value, dict):
+        raise InvalidArgs(name, "must be a JSON object")
+    return value
+
+
+def read_json(subject: str, told: str) -> Any:
+    """Return a value that was given as JSON, or as @ and a file's name; raise `InvalidArgs`."""
     text = told
     if told.startswith("@"):
         try:
             text = Path(told[1:]).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise InvalidArgs("--args", f"{told[1:]} cannot be read: {error}") from None
+            raise InvalidArgs(subject, f"{told[1:]} cannot be read: {error}") from None
     try:
-        value = _strict(text)
+        return _strict(text)
     except ValueError as error:
-        raise InvalidArgs("--args", f"is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise InvalidArgs("--args", "must be a JSON object")
-    return value
+        raise InvalidArgs(subject, f"is not JSON: {error}") from None
 
 
 def _value(text: str) -> Any:

@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from mill_actors.cli.output import say
 from mill_actors.errors import (
     ConfigError,
+    FlowNotFound,
     InvalidArgs,
+    InvalidFlow,
     MillError,
     SchemaMismatch,
     ScriptNotFound,
@@ -26,7 +28,15 @@ FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
 
-_USAGE = (ConfigError, InvalidArgs, ScriptNotFound, SchemaMismatch, StoreUnavailable)
+_USAGE = (
+    ConfigError,
+    FlowNotFound,
+    InvalidArgs,
+    InvalidFlow,
+    ScriptNotFound,
+    SchemaMismatch,
+    StoreUnavailable,
+)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,8 @@ import typer
 
 from mill_actors.cli.database import open_client
 from mill_actors.cli.faults import FAILED
+from mill_actors.cli.flow_words import show_steps, why_flow_waits
+from mill_actors.cli.job_fields import show_job
 from mill_actors.cli.output import (
     Json,
     duration,
@@ -19,18 +22,21 @@ from mill_actors.cli.output import (
     raw_json,
     say,
     show,
-    show_fields,
     show_json,
     show_table,
 )
-from mill_actors.cli.run import Following, error_of, pretty
+from mill_actors.cli.run import Following, error_of
 from mill_actors.cli.settings import DATABASE, Settings, with_settings
 from mill_actors.cli.waiting import unserved, why_it_waits
 from mill_actors.errors import InvalidArgs
 
 if TYPE_CHECKING:
+    from mill_actors.store.flow_status import FlowStepRow
     from mill_actors.store.jobs import Attempt, Job, ListedJob
     from mill_actors.store.logs import LogChunk
+
+#: Steps that `get` lists of a flow.
+MOST_STEPS = 1000
 
 job = typer.Typer(
     help="Look at jobs, and cancel them.\n\n\b\nExample:\n  mill job list\n  mill job get ID",
@@ -54,7 +60,7 @@ class Status(StrEnum):
 @job.command("get")
 @with_settings(*DATABASE)
 def get(id_: Id, settings: Settings, json: Json = False) -> None:
-    """Show one job: state, times, attempts, why it waits, arguments, result.
+    """Show one job: state, times, attempts, why it waits, arguments, result; a flow's steps.
 
     \b
     Example:
@@ -64,10 +70,16 @@ def get(id_: Id, settings: Settings, json: Json = False) -> None:
         found = client.job(_checked(id_))
         attempts = client.attempts(found.id)
         waits = why_it_waits(found, client.tags_served(), datetime.now(UTC))
+        steps = client.flow_steps([found.id], found.submitted_at, limit=MOST_STEPS) if found.is_flow else []
+        if found.is_flow and found.status == "running":
+            waits = why_flow_waits(client.flow_status(found.id), found.id) or waits
     if json:
-        show_json(_as_json(found, attempts, waits))
+        show_json(_as_json(found, attempts, waits, steps))
         return
-    _show_job(found, waits)
+    show_job(found, waits)
+    if steps:
+        show("")
+        show_steps(steps, MOST_STEPS)
     for attempt in attempts:
         took = duration((attempt.ended_at - attempt.started_at).total_seconds() * 1e6)
         when = moment(attempt.ended_at)
@@ -145,6 +157,7 @@ def list_(
     status: Annotated[Status | None, typer.Option(help="Only jobs in this state.")] = None,
     path: Annotated[str | None, typer.Option(metavar="PATH", help="Only jobs of this script.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, metavar="N", help="At most so many.")] = 30,
+    steps: Annotated[bool, typer.Option("--steps", help="The steps of flows too.")] = False,
     json: Json = False,
 ) -> None:
     """List jobs: open ones first, then finished ones, newest first.
@@ -154,7 +167,7 @@ def list_(
       mill job list --status failure --path f/examples/hello
     """
     with open_client(settings.load()) as client:
-        found = client.list(status.value if status else None, path, limit)
+        found = client.list(status.value if status else None, path, limit, steps=steps)
         served = client.tags_served() if any(each.status == "queued" for each in found) else frozenset()
     if json:
         show_json([_listed(each, served) for each in found])
@@ -207,45 +220,15 @@ def _indented(text: str) -> str:
     return "\n".join(f"  {line}" for line in text.split("\n"))
 
 
-def _show_job(found: Job, waits: str | None) -> None:
-    retried = f"{found.attempt}" if found.attempt > 1 else None
-    show_fields(
-        [
-            ("job", found.id),
-            ("script", f"{found.path} ({found.script})"),
-            ("status", found.status),
-            ("waits", waits),
-            ("tag", found.tag),
-            ("priority", found.priority or None),
-            ("by", found.created_by),
-            ("submitted", moment(found.submitted_at)),
-            ("due", moment(found.scheduled_for) if found.scheduled_for != found.submitted_at else None),
-            ("expires", moment(found.expires_at) if found.expires_at else None),
-            ("started", moment(found.started_at) if found.started_at else None),
-            ("completed", moment(found.completed_at) if found.completed_at else None),
-            ("took", None if found.duration_us is None else duration(found.duration_us)),
-            ("worker", found.worker),
-            ("attempt", retried),
-            ("rescues", found.rescues or None),
-            ("key", found.concurrency_key),
-            ("cancelled", _cancel_words(found)),
-            ("args", pretty(found.args)),
-            ("result", None if found.result is None or found.status == "failure" else pretty(found.result)),
-        ]
-    )
-
-
-def _cancel_words(found: Job) -> str | None:
-    if found.cancelled_by is None:
-        return None
-    return f"by {found.cancelled_by}" + (f": {found.cancel_reason}" if found.cancel_reason else "")
-
-
-def _as_json(found: Job, attempts: list[Attempt], waits: str | None) -> dict[str, object]:
+def _as_json(
+    found: Job, attempts: list[Attempt], waits: str | None, steps: Sequence[FlowStepRow]
+) -> dict[str, object]:
     import msgspec
 
     told: dict[str, object] = {name: getattr(found, name) for name in found.__struct_fields__}
     told |= {"args": raw_json(found.args), "result": raw_json(found.result), "waits": waits}
+    if found.is_flow:
+        told["steps"] = [msgspec.to_builtins(step) for step in steps]
     return told | {"attempts": [msgspec.to_builtins(attempt) for attempt in attempts]}
 
 

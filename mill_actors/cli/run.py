@@ -1,4 +1,4 @@
-"""`mill run`: one job, its logs while they are printed, its result."""
+"""`mill run`: one job, its logs while they are printed, its result; steps, if it is a flow."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STATE_SECONDS = 1.0
 
 @with_settings(*DATABASE)
 def run(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="The script: f/folder/name.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="The script or flow: f/folder/name.")],
     settings: Settings,
     *,
     arg: Annotated[
@@ -57,10 +57,11 @@ def run(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end, or print the id.")] = True,
     json: Json = False,
 ) -> None:
-    """Run a script as one job: stream its logs, print its result.
+    """Run a script or a flow as one job: stream its logs, print its result.
 
-    The result goes to standard output, logs and everything else to standard error. Exit code 0:
-    it succeeded; 1: it failed or was cancelled. Ctrl-C stops the waiting and not the job.
+    The result goes to standard output, logs and everything else to standard error; of a flow also
+    each step as it ends. Exit code 0: it succeeded; 1: it failed or was cancelled. Ctrl-C stops the
+    waiting and not the job.
 
     \b
     Example:
@@ -75,19 +76,48 @@ def run(
         "scheduled_in_seconds": delay,
         "key": key,
     }
+    run_job(settings, path, arguments, options, wait=wait, json=json)
+
+
+def run_job(
+    settings: Settings,
+    path: str,
+    arguments: dict[str, Any],
+    options: dict[str, Any],
+    *,
+    wait: bool,
+    json: bool,
+) -> None:
+    """Do what `mill run` and `mill flow run` do."""
     with open_client(settings.load()) as client:
         if not wait:
             job = client.submit(path, arguments, **options)
             show_json({"id": job}) if json else show(job)
             return
         job, future = client.start(path, arguments, **options)
-        try:
+        result = follow(client, job, future, json=json)
+    raise typer.Exit(0 if is_good(result.status) else FAILED)
+
+
+def follow(client: Client, job: str, future: Future[JobResult], *, json: bool) -> JobResult:
+    """Wait for a job's end, tell what it does on the way, and print its result."""
+    try:
+        if client.job(job).is_flow:
+            from mill_actors.cli.flow_following import FlowFollowing
+
+            result = FlowFollowing(client, job, future).wait()
+        else:
             result = Following(client, job, future).wait()
-        except KeyboardInterrupt:
-            say(f"\nmill: job {job} goes on; `mill job cancel {job}` stops it, `mill job get {job}` shows it")
-            raise typer.Exit(INTERRUPTED) from None
-        _print(client.job(job), result, json=json)
-    raise typer.Exit(0 if result.succeeded else FAILED)
+    except KeyboardInterrupt:
+        say(f"\nmill: job {job} goes on; `mill job cancel {job}` stops it, `mill job get {job}` shows it")
+        raise typer.Exit(INTERRUPTED) from None
+    _print(client.job(job), result, json=json)
+    return result
+
+
+def is_good(status: str) -> bool:
+    """Whether a job ended well: a flow that stopped early is `skipped`."""
+    return status in {"success", "skipped"}
 
 
 def print_log(chunk: LogChunk) -> None:
@@ -161,7 +191,7 @@ class Following:
 
 
 def _print(job: Job, result: JobResult, *, json: bool) -> None:
-    error = None if result.succeeded else error_of(result.value)
+    error = None if is_good(result.status) else error_of(result.value)
     if json:
         show_json(
             {
@@ -172,7 +202,7 @@ def _print(job: Job, result: JobResult, *, json: bool) -> None:
                 "attempt": job.attempt,
             }
         )
-    elif result.succeeded:
+    elif error is None:
         show(pretty(result.raw))
     if error is not None:
         say(error)

@@ -20,6 +20,7 @@ NAMES: Mapping[str, str] = {
     "retry": "retry",
     "concurrent_limit": "concurrency_limit",
     "concurrency_key": "concurrency_key",
+    "concurrency_time_window_s": "concurrency_window_s",
 }
 #: What says nothing about how jobs run. Everything else that is not in NAMES is worth a note.
 QUIET = frozenset({"summary", "description", "schema", "kind", "lock", "codebase", "is_template"})

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from mill_actors.cli.flow_files import FOLDERS
 from mill_actors.cli.sidecar import Sidecar, convert_options, read_sidecar
 from mill_actors.errors import ConfigError, InvalidArgs
 from mill_actors.jobs.script import PATH, Script, make_script
@@ -15,7 +16,7 @@ from mill_actors.runtimes.language import Language
 from mill_actors.runtimes.languages import LANGUAGES, language_of
 
 #: Folders of Windmill that hold scripts which are parts of something else.
-_PARTS = (".flow", "__flow", ".app", "__app", ".raw_app", "__raw_app")
+_PARTS = (".app", "__app", ".raw_app", "__raw_app")
 _NO_SCRIPTS = (".d.ts", ".script.yaml", ".script.json", ".lock", ".yaml", ".yml", ".json", ".md", ".txt")
 #: Windmill names the runtime of a TypeScript file in its name: charge.bun.ts.
 _OTHER_RUNTIMES = (".deno", ".fetch", ".nativets")
@@ -32,9 +33,9 @@ class Source(Struct, frozen=True):
 def find_sources(given: Sequence[str], path: str | None) -> tuple[list[Source], list[str]]:
     """Return the scripts of files and folders, and what there is to say about other files.
 
-    Raises `InvalidArgs` for a file that cannot be one and for a folder without any.
+    Raises `InvalidArgs` for a file that cannot be one, and for a folder that is no repository's.
     """
-    if path is not None and (len(given) != 1 or not Path(given[0]).is_file()):
+    if path is not None and given and (len(given) != 1 or not Path(given[0]).is_file()):
         raise InvalidArgs("--path", "goes with a single file")
     found: list[Source] = []
     notes: list[str] = []
@@ -86,14 +87,14 @@ def _one_file(file: Path, path: str | None) -> Source:
         raise InvalidArgs(str(file), f"no language has files that end so; known are {known}")
     stem = _stem(file.name, language)
     for parts in () if path is not None else (file.parent.parts, file.resolve().parent.parts):
-        path = path or _path_within([*parts, stem])
+        path = path or path_within([*parts, stem])
     if path is None or not PATH.fullmatch(path):
         why = "is not below a folder f/ or u/: say --path f/folder/name"
         raise InvalidArgs(str(file), why if path is None else f"{path!r} does not look like f/folder/name")
     return Source(file, path, language)
 
 
-def _path_within(parts: Sequence[str]) -> str | None:
+def path_within(parts: Sequence[str]) -> str | None:
     """Return the path that begins at the innermost f/ or u/ that makes one."""
     for start in range(len(parts) - 2, -1, -1):
         if parts[start] in {"f", "u"} and PATH.fullmatch("/".join(parts[start:])):
@@ -106,12 +107,11 @@ def _in_folder(folder: Path, notes: list[str]) -> Iterator[Source]:
     inside = [*folder.resolve().parts, "any", "name"]
     if roots:
         files = [(file, file.relative_to(folder).parts) for root in roots for file in _files(root, notes)]
-    elif (path := _path_within(inside)) is not None:
+    elif (path := path_within(inside)) is not None:
         above = path.split("/")[:-2]
         files = [(file, (*above, *file.relative_to(folder).parts)) for file in _files(folder, notes)]
     else:
         raise InvalidArgs(str(folder), "has no folder f/ or u/, and is not in one")
-    found = 0
     for file, parts in files:
         language = language_of(file.name)
         stem = "" if language is None else _stem(file.name, language)
@@ -121,10 +121,7 @@ def _in_folder(folder: Path, notes: list[str]) -> Iterator[Source]:
         elif not PATH.fullmatch(path):
             notes.append(f"not deployed: {file}: {path!r} does not look like f/folder/name")
         else:
-            found += 1
             yield Source(file, path, language)
-    if not found:
-        raise InvalidArgs(str(folder), "has no scripts below f/ or u/")
 
 
 def _files(folder: Path, notes: list[str]) -> Iterator[Path]:
@@ -133,8 +130,8 @@ def _files(folder: Path, notes: list[str]) -> Iterator[Path]:
             continue
         if each.is_dir():
             if each.name.endswith(_PARTS):
-                notes.append(f"not deployed: {each}: only scripts are")
-            else:
+                notes.append(f"not deployed: {each}: only scripts and flows are")
+            elif not each.name.endswith(FOLDERS):
                 yield from _files(each, notes)
         elif not each.name.endswith(_NO_SCRIPTS):
             yield each

@@ -67,7 +67,7 @@ def submit(
     defaults = {"tag": tag, "priority": priority, "timeout_seconds": timeout}
     config = settings.load()
     with open_client(config) as client:
-        script = client.script(path)
+        what = client.runnable(path)
         lines = Lines(
             path, config.workspace, client.user, defaults, with_options=with_options, key_field=key_field
         )
@@ -84,8 +84,8 @@ def submit(
             stream.close()
             raise
         stream.close()
-        if (tag or script.tag) not in client.tags_served():
-            say(f"mill: the jobs wait: {unserved(tag or script.tag)}")
+        if (tag or what.tag) not in client.tags_served():
+            say(f"mill: the jobs wait: {unserved(tag or what.tag)}")
 
 
 class Stream:

@@ -33,5 +33,9 @@ def why_it_waits(job: Job, served: Collection[str], now: datetime) -> str | None
 def unserved(tag: str) -> str:
     """Say that no living node serves a tag, and what would."""
     workspace, colon, path = tag.partition(":")
-    flag = f"--dedicated {path}" if colon and workspace and path.startswith(("f/", "u/")) else f"--tags {tag}"
+    flag = (
+        f"--dedicated {path}"
+        if colon and workspace and path.removeprefix("flow/").startswith(("f/", "u/"))
+        else f"--tags {tag}"
+    )
     return f"nobody serves its tag {tag!r}: start `mill dev`, or `mill worker {flag}`"

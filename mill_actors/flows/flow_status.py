@@ -7,62 +7,26 @@ how it ended, and from its children's rows; so a step that nobody reached has no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
 
-from mill_actors.flows.children import is_forgiven
-from mill_actors.flows.definition import BranchAll, BranchOne, FlowStep, ForLoop, Static, WhileLoop
+from mill_actors.flows.definition import BranchAll, BranchOne, FlowStep, Static, WhileLoop
 from mill_actors.flows.program import FAILURE, PREPROCESSOR, Body, Step
 from mill_actors.flows.state import Phase, State
+from mill_actors.flows.step_status import (
+    NOBODY,
+    NOTHING,
+    Children,
+    Json,
+    chosen,
+    fails,
+    flow_jobs,
+    job_of,
+    under_way,
+    waiting,
+)
 from mill_actors.jobs.jsons import decode
-
-#: The job of a step that ran nothing: a loop without items, a branch without steps.
-NOBODY = "00000000-0000-0000-0000-000000000000"
-#: Children of one step that are listed; of more, `flow_jobs_count` says how many there are.
-MOST_LISTED = 10_000
-
-Json = dict[str, Any]
-
-
-class Child(Struct, frozen=True):
-    """A job below a body. `status` is a job's: queued, running, success, failure, cancelled, skipped."""
-
-    id: str
-    iteration: int | None
-    status: str
-    is_flow: bool = False
-    started_at: datetime | None = None
-    duration_us: int | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it is not over."""
-        return self.status in {"queued", "running"}
-
-    @property
-    def is_bad(self) -> bool:
-        """Whether it ended badly."""
-        return self.status in {"failure", "cancelled"}
-
-
-class Children(Struct, frozen=True):
-    """The children of one step: the first of them in their order, and how many there are in all."""
-
-    #: its own: a script's job, a nested flow's, or a record that nothing ran
-    own: Child | None = None
-    #: iterations and branches
-    many: Sequence[Child] = ()
-    #: the one of them with the highest number
-    last: Child | None = None
-    count: int = 0
-    bad: int = 0
-    #: jobs of tries that failed, one a try
-    failed_tries: Sequence[str] = ()
-
-    def __bool__(self) -> bool:
-        return self.own is not None or self.last is not None
 
 
 class Approver(Struct, frozen=True):
@@ -78,9 +42,6 @@ class Begun(Struct, frozen=True):
     preprocess: bool = False
     #: Windmill's `restarted_from`
     restarted_from: Json | None = None
-
-
-NOTHING = Children()
 
 
 def flow_status(
@@ -190,14 +151,14 @@ class _Reading:
             if state.phase is Phase.SUSPENDED:
                 return self._suspended(step)
             if state.phase is Phase.SLEEPING or not (children or state.phase in {Phase.STEP, Phase.FAILURE}):
-                return _waiting(step, children)
-            if state.phase is Phase.STEP and step.bodies and children.own is None:
+                return waiting(step, children)
+            if state.phase is Phase.STEP and children.own is None:
                 return self._in_progress(step, state, children)
         if not children:
-            return _waiting(step, children)
+            return waiting(step, children)
         if children.own is None and self._ending is None and state is None:
             # Between two looks it has ended, or is about to begin.
-            return {"type": "InProgress", "id": step.id, "job": self._job, **_flow_jobs(children)}
+            return {"type": "InProgress", "id": step.id, "job": self._job, **flow_jobs(children)}
         return self._ended(step, children)
 
     def _suspended(self, step: Step) -> Json:
@@ -208,19 +169,22 @@ class _Reading:
             "type": "WaitingForEvents",
             "id": step.id,
             "count": suspend.required_events if suspend is not None else 1,
-            "job": _job_of(before, previous),
+            "job": job_of(before, previous),
         }
 
     def _in_progress(self, step: Step, state: State, children: Children) -> Json:
         told: Json = {"type": "InProgress", "id": step.id, "job": state.job or self._job}
         value = step.module.value
+        if not step.bodies:
+            # In the hands of a worker that holds the flow whole: its row is written when it is over.
+            return told
         if isinstance(value, BranchOne):
             child = children.last
             if child is not None and child.status == "queued":
                 told["type"] = "WaitingForExecutor"
             if child is not None:
                 told["job"] = child.id
-            return {**told, "branch_chosen": _chosen(state.iteration)}
+            return {**told, "branch_chosen": chosen(state.iteration)}
         if step.is_parallel:
             told |= {"job": self._job, "parallel": True}
         elif children.last is not None:
@@ -234,23 +198,23 @@ class _Reading:
                 told["iterator"]["itered_len"] = state.length
             if isinstance(value, WhileLoop):
                 told["while_loop"] = True
-        return told | _flow_jobs(children)
+        return told | flow_jobs(children)
 
     def _ended(self, step: Step, children: Children) -> Json:
         """Return a step from its children alone: they are over, or it is one script's job."""
         own = children.own
-        job = _job_of(step, children)
+        job = job_of(step, children)
         if own is not None and own.is_open:
-            return _open(step, own)
+            return under_way(step, own)
         told: Json = {"type": "Success", "id": step.id, "job": job}
-        if _fails(step, children):
+        if fails(step, children):
             told["type"] = "Failure"
         elif self._ending is not None and any(child.is_open for child in children.many):
             told["type"] = "InProgress"
         if step.is_many and (own is None or (own.status == "success" and job == NOBODY)):
-            told |= _flow_jobs(children)
+            told |= flow_jobs(children)
         if isinstance(step.module.value, BranchOne) and children.last is not None:
-            told["branch_chosen"] = _chosen(children.last.iteration or 0)
+            told["branch_chosen"] = chosen(children.last.iteration or 0)
         if told["type"] == "Success":
             approvers = self._approvers.get(step.id)
             if approvers:
@@ -285,9 +249,13 @@ class _Reading:
 
     def _special(self, step: Step | None, name: str) -> Json:
         children = self._of(name)
-        if step is None or children.own is None:
-            return {"type": "WaitingForPriorSteps", "id": name}
-        return self._ended(step, children)
+        if step is not None and children.own is not None:
+            return self._ended(step, children)
+        state = self._state
+        phase = Phase.FAILURE if name == FAILURE else Phase.PREPROCESSOR
+        if state is not None and state.phase is phase:
+            return {"type": "InProgress", "id": name, "job": state.job or self._job}
+        return {"type": "WaitingForPriorSteps", "id": name}
 
     def _conditions(self) -> Json | None:
         state = self._state
@@ -304,59 +272,3 @@ class _Reading:
             "user_groups_required": groups,
             "self_approval_disabled": suspend.self_approval_disabled,
         }
-
-
-def _waiting(step: Step, children: Children) -> Json:
-    told: Json = {"type": "WaitingForPriorSteps", "id": step.id}
-    if children.failed_tries:
-        told["failed_retries"] = list(children.failed_tries)
-    return told
-
-
-def _open(step: Step, child: Child) -> Json:
-    kind = "InProgress" if child.status == "running" else "WaitingForExecutor"
-    return {"type": kind, "id": step.id, "job": child.id}
-
-
-def _job_of(step: Step, children: Children) -> str:
-    """Return the job a finished step is known by: its own, its last child's, or nobody's."""
-    own = children.own
-    module = step.module
-    if own is not None:
-        is_mock = module.mock is not None and module.mock.enabled
-        return NOBODY if step.is_many and own.status == "success" and not is_mock else own.id
-    child = children.last
-    if child is None:
-        return NOBODY
-    if isinstance(module.value, BranchOne) and not step.inner(child.iteration or 0).steps:
-        return NOBODY
-    return child.id
-
-
-def _fails(step: Step, children: Children) -> bool:
-    if children.own is not None:
-        return children.own.is_bad
-    if isinstance(step.module.value, ForLoop | WhileLoop):
-        return children.bad > 0 and not step.module.value.skip_failures
-    if isinstance(step.module.value, BranchAll):
-        return any(child.is_bad and not is_forgiven(step, child.iteration or 0) for child in children.many)
-    return children.bad > 0
-
-
-def _chosen(number: int) -> Json:
-    return {"type": "default"} if number == 0 else {"type": "branch", "branch": number - 1}
-
-
-def _flow_jobs(children: Children) -> Json:
-    listed = children.many
-    told: Json = {
-        "flow_jobs": [child.id for child in listed],
-        "flow_jobs_success": [None if child.is_open else not child.is_bad for child in listed],
-        "flow_jobs_duration": {
-            "started_at": [None if c.started_at is None else c.started_at.isoformat() for c in listed],
-            "duration_ms": [None if c.duration_us is None else c.duration_us // 1000 for c in listed],
-        },
-    }
-    if children.count > len(listed):
-        told["flow_jobs_count"] = children.count
-    return told

@@ -11,15 +11,17 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from time import time
-from typing import Any, Literal, Protocol
 
+import msgspec
 import orjson
-from msgspec import Raw, Struct, field
+from msgspec import Struct
 
 from mill_actors.flows.definition import FlowStep, RawScript, ScriptStep
-from mill_actors.flows.expressions import Evaluator, Missing, UnknownName
+from mill_actors.flows.effects import Effects, Items, NewJob, NewRow, RunEnd
+from mill_actors.flows.expressions import Evaluator, Missing
 from mill_actors.flows.machine import advance
-from mill_actors.flows.program import Body, Program, Step
+from mill_actors.flows.program import Step
+from mill_actors.flows.run import Owner, Run, RunScope, Values
 from mill_actors.flows.state import (
     AskApproval,
     Begin,
@@ -38,283 +40,16 @@ from mill_actors.flows.state import (
     StartBody,
     StartFlow,
     StartJob,
-    State,
-    Stop,
 )
-from mill_actors.jobs.jsons import decode, encode
+from mill_actors.flows.version import FlowVersion
+from mill_actors.jobs.jsons import decode
 from mill_actors.jobs.outcome import error_result
-from mill_actors.jobs.script import Script, ScriptOptions, make_script
+from mill_actors.jobs.script import Script
 
 #: Bodies inside each other: a flow that is a step of its own would go on for ever.
 DEEPEST = 200
 #: Transitions without a commit: a long loop in which nothing runs is written in pieces.
 MOST_TURNS = 10_000
-
-
-class FlowVersion:
-    """A version of a deployed flow, ready to run."""
-
-    def __init__(
-        self, workspace: str, path: str, digest: str, program: Program, options: FlowOptions
-    ) -> None:
-        self.workspace = workspace
-        self.path = path
-        self.hash = digest
-        self.program = program
-        self.options = options
-        self._inline: dict[str, Script] = {}
-
-    def inline_script(self, step: Step) -> Script:
-        """Return the version of a step's own code: a script below the flow's path, that no path means."""
-        script = self._inline.get(step.id)
-        if script is None:
-            value = step.module.value
-            assert isinstance(value, RawScript)
-            options = ScriptOptions(
-                tag=value.tag or None,
-                concurrency_limit=value.concurrent_limit or None,
-                concurrency_key=value.custom_concurrency_key or None,
-                concurrency_window_s=value.concurrency_time_window_s,
-                # Its inputs were wired by hand, for Windmill's rules.
-                arguments="windmill",
-            )
-            script = self._inline[step.id] = make_script(
-                self.workspace, f"{self.path}/{step.id}", value.language, value.content, options
-            )
-        return script
-
-    def inline_scripts(self) -> list[Script]:
-        """Return the code of all its steps."""
-        return [self.inline_script(s) for s in self.program.steps() if isinstance(s.module.value, RawScript)]
-
-
-class FlowOptions(Struct, frozen=True, omit_defaults=True):
-    """What a flow says about how it runs, beside its value."""
-
-    dedicated: bool = False
-    #: "step": the next step starts once the one before is durable; "flow": all is written at the end
-    durability: Literal["step", "flow"] = "step"
-    priority: int = 0
-    timeout_seconds: float | None = None
-    concurrency_limit: int | None = None
-    concurrency_key: str | None = None
-    concurrency_window_s: float | None = None
-
-
-class Owner(Struct, frozen=True):
-    """What all jobs of a flow have from it."""
-
-    workspace: str
-    created_by: str
-    priority: int
-    tag: str
-    root: str
-    due: float
-
-
-class Run:
-    """One body that runs: a job, and its state. `chain`: the runs around it, nearest first, in its flow."""
-
-    __slots__ = (
-        "began", "body", "chain", "deadline", "depth", "flow", "id", "iteration", "overlay", "owner",
-        "parent", "started_at", "state", "step",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        id: str,  # noqa: A002  its name everywhere
-        flow: FlowVersion,
-        body: Body,
-        owner: Owner,
-        *,
-        state: State | None = None,
-        parent: str | None = None,
-        step: str | None = None,
-        iteration: int | None = None,
-        chain: tuple[str, ...] = (),
-        depth: int = 0,
-        overlay: bytes = b"{}",
-        began: float = 0.0,
-        deadline: float | None = None,
-    ) -> None:
-        self.id = id
-        self.flow = flow
-        self.body = body
-        self.owner = owner
-        self.state = state or State()
-        self.parent = parent
-        self.step = step
-        self.iteration = iteration
-        self.chain = chain
-        self.depth = depth
-        #: what its `flow_input` has beside the flow's
-        self.overlay = overlay
-        #: when the submitted flow began, Unix seconds: nothing it reads is older
-        self.began = began
-        #: when the time of its scripts is over; Unix seconds
-        self.deadline = deadline
-        #: when this one did, as far as it is known here; Unix seconds
-        self.started_at = began
-
-    def holder_of(self, step: str) -> str | None:
-        """Return the run whose child a step is that may be read here."""
-        level = self.body.levels_up(step)
-        if level is None:
-            return None
-        return self.id if level == 0 else self.chain[level - 1]
-
-    @property
-    def flow_run(self) -> str:
-        """The run of the whole flow, whose arguments are the `flow_input`."""
-        return self.chain[-1] if self.chain else self.id
-
-
-class NewJob(Struct):
-    """A script to run as a step. `run.depth` tells in which order events of it are dealt with."""
-
-    id: str
-    run: Run
-    step: Step
-    leaf: Step
-    iteration: int | None
-    script: Script
-    args: bytes
-    delay_seconds: float
-    timeout_seconds: float | None
-    attempt: int
-
-
-class NewRow(Struct):
-    """A step that ended without a process."""
-
-    id: str
-    run: Run
-    step: Step
-    iteration: int | None
-    status: Ending
-    args: bytes
-    result: bytes
-    script: str = ""
-    #: what is written as its step: another name once its try is set aside
-    name: str = ""
-
-
-class RunEnd(Struct):
-    """A body that is over; `result` None: what the children of step `of` amount to."""
-
-    run: Run
-    status: Ending
-    result: bytes | None
-    of: str
-    stop: Stop
-
-
-class Items(Struct):
-    """A loop's items, to be asked for one by one."""
-
-    run: Run
-    step: Step
-    items: list[Raw]
-
-
-class Effects(Struct):
-    """What has to be written, and what has to be started once it is."""
-
-    jobs: list[NewJob] = field(default_factory=list)
-    rows: list[NewRow] = field(default_factory=list)
-    started: list[Run] = field(default_factory=list)
-    changed: dict[str, Run] = field(default_factory=dict)
-    ended: list[RunEnd] = field(default_factory=list)
-    items: list[Items] = field(default_factory=list)
-    #: to be applied before anything else is written: what is written here has its name already
-    forgets: list[tuple[Run, Step, int]] = field(default_factory=list)
-    sleeps: list[tuple[Run, float]] = field(default_factory=list)
-    approvals: list[tuple[Run, AskApproval]] = field(default_factory=list)
-    resumes: list[tuple[Run, KeepResume]] = field(default_factory=list)
-    inputs: list[tuple[Run, bytes]] = field(default_factory=list)
-    early: list[tuple[Run, Step]] = field(default_factory=list)
-    #: results to be used again: workspace, key, text, for how many seconds
-    cached: list[tuple[str, str, bytes, float]] = field(default_factory=list)
-
-    @property
-    def has_more(self) -> bool:
-        """Whether there is more to write than rows and states."""
-        return bool(self.forgets or self.items or self.resumes or self.inputs or self.early or self.cached)
-
-
-class Values(Protocol):
-    """What is at hand. Names are those of `expressions.Scope`, and `script:…`, `flow:…`."""
-
-    def get(self, run: str, name: str) -> bytes | None:
-        """Return a text; None: not at hand. Raise `UnknownName`: there is none."""
-        ...
-
-    def put(self, run: str, name: str, text: bytes) -> None:
-        """Keep what was just learnt."""
-        ...
-
-    def drop(self, run: str, name: str) -> None:
-        """Forget what has changed: the results of a loop that goes on."""
-        ...
-
-    def cached(self, workspace: str, key: str) -> bytes | None:
-        """Return a result that may be used again. Raise `Missing`; None: there is none."""
-        ...
-
-    def script(self, workspace: str, path: str, digest: str | None) -> Script | None:
-        """Return what a path means now. Raise `Missing`; None: there is no such script."""
-        ...
-
-    def flow(self, workspace: str, path: str) -> FlowVersion | None:
-        """Return what a path means now. Raise `Missing`; None: there is no such flow."""
-        ...
-
-
-class RunScope:
-    """What the expressions of one run see."""
-
-    def __init__(self, run: Run, values: Values) -> None:
-        self._run = run
-        self._values = values
-        self._decoded: dict[str, Any] = {}
-
-    def value(self, name: str) -> bytes:
-        """Return a JSON text; `Missing` and `UnknownName` as in `expressions.Scope`."""
-        run = self._run
-        holder = run.id
-        if name.startswith("results."):
-            found_in = run.holder_of(name.removeprefix("results."))
-            if found_in is None:
-                raise UnknownName(name)
-            holder = found_in
-        elif name == "flow_input":
-            if run.chain and run.overlay != b"{}":
-                return encode(self.decoded(name))
-            holder = run.flow_run
-        elif name == "flow_env":
-            return encode({name: decode(bytes(raw)) for name, raw in run.flow.program.value.flow_env.items()})
-        elif name == "all_iters":
-            name = f"results.{run.body.steps[run.state.at].id}"
-        elif name.startswith(("variable:", "resource:")):
-            holder = run.owner.workspace
-        found = self._values.get(holder, name)
-        if found is None:
-            raise Missing({name})
-        return found
-
-    def decoded(self, name: str) -> Any:
-        """Return what `value(name)` means, decoded once."""
-        if name not in self._decoded:
-            if name == "flow_input" and self._run.chain and self._run.overlay != b"{}":
-                found = self._values.get(self._run.flow_run, name)
-                if found is None:
-                    raise Missing({name})
-                inputs = decode(found)
-                overlay = decode(self._run.overlay)
-                self._decoded[name] = {**inputs, **overlay} if isinstance(inputs, dict) else overlay
-            else:
-                self._decoded[name] = decode(self.value(name))
-        return self._decoded[name]
 
 
 class Interpreter:
@@ -366,7 +101,7 @@ class Interpreter:
             if run.id not in self.runs:
                 continue  # it has ended
             try:
-                if isinstance(event, Begin) and self._ends_cached(run):
+                if isinstance(event, Begin) and self._ends_cached(run, event):
                     continue
                 done = advance(run.body, run.state, event, RunScope(run, self.values), self._evaluator)
                 found = [self._resolve(run, command) for command in done.commands]
@@ -395,15 +130,18 @@ class Interpreter:
         else:
             self.values.put(run.id, f"results.{event.step}", event.result)
 
-    def _ends_cached(self, run: Run) -> bool:
-        """End a flow with the result of an earlier run, if it says that this may be."""
+    def _ends_cached(self, run: Run, begin: Begin) -> bool:
+        """End a flow with the result of an earlier run, if it says that this may be.
+
+        Not a restart, which is to run; and not one whose preprocessor is to make its input first.
+        """
         ttl = run.flow.program.value.cache_ttl
-        if not ttl or run.body.role != "flow":
+        if not ttl or run.body.role != "flow" or begin.at or begin.iteration or begin.preprocess:
             return False
         key = cache_key(run.flow.hash, RunScope(run, self.values).value("flow_input"))
         found = self.values.cached(run.owner.workspace, key)
         if found is not None:
-            self._end(run, End("success", found))
+            self._end(run, End("success", found), keeps=False)
         return found is not None
 
     def _script(self, run: Run, leaf: Step) -> Script | None:
@@ -426,7 +164,11 @@ class Interpreter:
                     return Hit(found)
             return script
         if isinstance(command, End) and run.body.role == "flow" and run.flow.program.value.cache_ttl:
-            RunScope(run, self.values).value("flow_input")  # the result is kept by it
+            # The result is kept by the input, and has to be at hand: also an array made of others.
+            scope = RunScope(run, self.values)
+            scope.value("flow_input")
+            if command.result is None and command.status == "success":
+                return Hit(scope.value(f"results.{command.of}"))
         if isinstance(command, StartFlow):
             value = command.leaf.module.value
             assert isinstance(value, FlowStep)
@@ -455,7 +197,7 @@ class Interpreter:
                         self._new_id(),
                         run.flow,
                         run.body.flow.bodies[address],
-                        run.owner,
+                        _owner_of_children(run, step),
                         parent=run.id,
                         step=step.id,
                         iteration=iteration,
@@ -479,7 +221,7 @@ class Interpreter:
                     self._new_id(),
                     found,
                     found.program.root,
-                    run.owner,
+                    _owner_of_children(run, step),
                     parent=run.id,
                     step=step.id,
                     iteration=iteration,
@@ -508,6 +250,8 @@ class Interpreter:
             case ReturnEarly(step):
                 effects.early.append((run, step))
             case End():
+                if isinstance(found, Hit):
+                    command = End(command.status, found.result, command.of, command.stop)
                 self._end(run, command)
 
     def _begin(self, inner: Run, run: Run) -> None:
@@ -573,9 +317,9 @@ class Interpreter:
             key = cache_key(script.hash, event.args)
             self.effects.cached.append((run.owner.workspace, key, event.result, ttl))
 
-    def _end(self, run: Run, end: End) -> None:
+    def _end(self, run: Run, end: End, *, keeps: bool = True) -> None:
         ttl = run.flow.program.value.cache_ttl
-        if ttl and run.body.role == "flow" and end.status == "success" and end.result is not None:
+        if keeps and ttl and run.body.role == "flow" and end.status == "success" and end.result is not None:
             inputs = self.values.get(run.id, "flow_input")
             if inputs is not None:
                 key = cache_key(run.flow.hash, inputs)
@@ -604,6 +348,13 @@ def cache_key(digest: str, args: bytes) -> str:
     """Return the name of a result: the version that made it, and what it was given, whatever the order."""
     told = orjson.dumps(decode(args), option=orjson.OPT_SORT_KEYS) if _is_plain(args) else args
     return hashlib.sha256(digest.encode() + told).hexdigest()
+
+
+def _owner_of_children(run: Run, step: Step) -> Owner:
+    """Return what the jobs inside a step have from their flow: with the step's own priority."""
+    if step.module.priority is None:
+        return run.owner
+    return msgspec.structs.replace(run.owner, priority=step.module.priority)
 
 
 def _earlier(deadline: float | None, *seconds: float | None) -> float | None:

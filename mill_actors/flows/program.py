@@ -107,6 +107,8 @@ class Body:
             or module.suspend
             or module.continue_on_error
             or module.retry
+            or module.delete_after_use
+            or module.delete_after_secs is not None
             or (module.mock and module.mock.enabled)
         )
 

@@ -12,8 +12,8 @@ from collections.abc import Collection, Sequence
 from msgspec import Struct
 
 from mill_actors.flows.children import is_forgiven
-from mill_actors.flows.interpreter import Run
 from mill_actors.flows.program import Step
+from mill_actors.flows.run import Run
 from mill_actors.flows.state import Begin, Ended, Ending, Event, Lost, Phase, Recount, Stop
 
 

@@ -12,9 +12,11 @@ from itertools import count
 
 from msgspec import Struct
 
+from mill_actors.flows.effects import Effects, NewJob
 from mill_actors.flows.expressions import Evaluator, UnknownName
-from mill_actors.flows.interpreter import Effects, FlowVersion, Interpreter, NewJob, Owner, Run
+from mill_actors.flows.interpreter import Interpreter
 from mill_actors.flows.recovery import ChildRow, OpenChild, recover
+from mill_actors.flows.run import Owner, Run
 from mill_actors.flows.state import (
     Begin,
     Ended,
@@ -28,6 +30,7 @@ from mill_actors.flows.state import (
     encode_state,
 )
 from mill_actors.flows.stored import Row, Stored, StoredRun
+from mill_actors.flows.version import FlowVersion
 from mill_actors.jobs.jsons import decode, encode
 from mill_actors.jobs.script import Script
 

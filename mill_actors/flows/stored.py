@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from msgspec import Raw, Struct, field
 
-from mill_actors.flows.interpreter import FlowVersion, NewJob
+from mill_actors.flows.effects import NewJob
 from mill_actors.flows.state import Ending, Resume, Stop
+from mill_actors.flows.version import FlowVersion
 
 
 class Row(Struct):

@@ -37,6 +37,8 @@ class ClaimedJob(Struct, gc=False):
     iteration: int | None = None
     #: of a flow how deep it lies in others; of a step how deep its parent does
     depth: int | None = None
+    #: of a step: its flow's
+    flow_path: str | None = None
     #: the folder that all steps of a flow see as `./shared`
     shared: str | None = None
     #: the arguments with what `$var:` and `$res:` in them mean; None: as they are

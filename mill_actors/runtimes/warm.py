@@ -56,12 +56,13 @@ class WarmProcess:
     def variables(job: ClaimedJob) -> dict[str, str] | None:
         """Return the variables of this job alone, for its run frame; None for one that is no flow's step."""
         parent = job.parent_job
-        if parent is None:
+        if parent is None or job.step is None:
             return None
         return step_variables(
             flow_job_id=parent,
             root_flow_job_id=job.root_job or parent,
             step_id=job.step,
+            flow_path=job.flow_path,
             shared=job.shared,
         )
 

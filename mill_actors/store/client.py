@@ -20,6 +20,7 @@ from mill_actors.store.connection import AnyConnection, Connection, Database, Se
 from mill_actors.store.flow_client import FlowCalls
 from mill_actors.store.jobs import JobResult
 from mill_actors.store.notify import DEPLOY, notify, ring_queue
+from mill_actors.store.runnables import Runnable, runnable_by_path
 from mill_actors.store.submission import Receipt, Submission
 from mill_actors.store.waiter import Waiter
 
@@ -206,6 +207,13 @@ class Client(FlowCalls):
             return changed
 
         return self._run(work)
+
+    def runnable(self, path: str) -> Runnable:
+        """Return what a path means now, script or flow, as far as a submission needs to know.
+
+        Raise `ScriptNotFound`, with similar paths if there are any.
+        """
+        return self._run(lambda own: runnable_by_path(own, self.workspace, path, None))
 
     def script(self, path: str) -> Script:
         """Return what a path means now; raise `ScriptNotFound`, with similar paths if there are any."""

@@ -75,6 +75,25 @@ def free_and_admit(
     return {row[1] for row in rows}
 
 
+def take_place(connection: Connection, script: Script, name: Key, job: str, flow: str) -> bool:
+    """Take a place for a step of a flow that is held whole; False if there is none now."""
+    options = script.options
+    limit = (options.concurrency_limit or 1, options.concurrency_window_s or 0.0)
+    workspace, key = name
+    with connection.transaction():
+        put_concurrency_keys(connection, {name: limit})
+        connection.execute(sql.lock_concurrency_keys, {"workspaces": [workspace], "keys": [key]})
+        place = {"workspace": workspace, "key": key, "job": job, "flow": flow, "now": None}
+        return connection.execute(sql.take_place, place).fetchone() is not None
+
+
+def leave_places(connection: Connection, flow: str) -> set[str]:
+    """Free the places of steps that another worker had under way; return the tags of those let in."""
+    with connection.transaction():
+        names = {(row[0], row[1]) for row in connection.execute(sql.leave_places, {"flow": flow}).fetchall()}
+        return free_and_admit(connection, [], names)
+
+
 def admit_waiting(connection: Connection, limit: int = 1000) -> set[str]:
     """The sweep: admit due jobs whose key has a free place; return the tags to wake."""
     rows = connection.execute(sql.keys_to_admit, {"now": None, "limit": limit}).fetchall()

@@ -9,8 +9,9 @@ from typing import Any
 from mill_actors.errors import InvalidArgs, JobNotFound, MillError
 from mill_actors.flows.children import is_forgiven
 from mill_actors.flows.definition import BranchAll
-from mill_actors.flows.flow_status import Children, flow_status
+from mill_actors.flows.flow_status import flow_status
 from mill_actors.flows.program import Step
+from mill_actors.flows.step_status import Children
 from mill_actors.store.connection import Connection
 from mill_actors.store.decoding import job_id, storable
 from mill_actors.store.flow_rows import put_resume, wake_flows

@@ -8,8 +8,9 @@ from time import time
 from msgspec import Struct, field
 
 from mill_actors.flows.definition import RawScript, ScriptStep
-from mill_actors.flows.interpreter import Effects, Items, NewJob, NewRow, Run, RunEnd
-from mill_actors.flows.program import FAILURE, PREPROCESSOR
+from mill_actors.flows.effects import Effects, Items, NewJob, NewRow, RunEnd
+from mill_actors.flows.program import FAILURE, PREPROCESSOR, Step
+from mill_actors.flows.run import Run
 from mill_actors.flows.state import encode_state
 from mill_actors.jobs.job import ClaimedJob
 from mill_actors.store.arrays import JsonArray, TextArray, literal, numbers
@@ -73,7 +74,7 @@ def write_effects(
     for run, told in effects.resumes:
         put_resume(connection, run.id, told.step.id, -1, approved=True, value=told.value, approver="")
     for run, step in effects.early:
-        connection.execute(sql.set_early, {"id": run.id, "step": step.id})
+        connection.execute(sql.set_early, {"id": run.id, "step": early_name(step)})
     put_cached(connection, effects)
     if effects.early:
         rows = connection.execute(
@@ -87,6 +88,11 @@ def write_effects(
     made = [end for end in effects.ended if end.result is None]
     for depth in sorted({end.run.depth for end in made}, reverse=True):
         end_runs(connection, [end for end in made if end.run.depth == depth], holder, written)
+
+
+def early_name(step: Step) -> str:
+    """Return what `flow_run.early` says of a step: `[]` after one whose result is an array."""
+    return f"{step.id}[]" if step.is_many else step.id
 
 
 def put_cached(connection: Connection, effects: Effects) -> None:
@@ -149,6 +155,8 @@ def step_tag(job: NewJob) -> str:
         own = value.tag_override
     if run.owner.tag == FLOW_TAG:
         return own or job.script.tag
+    own = own or job.script.options.tag
+    own = own or job.script.options.tag
     return own if own and run.flow.program.value.preserve_step_tags else run.owner.tag
 
 
@@ -163,8 +171,10 @@ def step_timeout(job: NewJob) -> float | None:
 
 def step_priority(job: NewJob) -> int:
     """Return a step's priority: its own, else its flow's."""
-    own = job.leaf.module.priority
-    return job.run.owner.priority if own is None else own
+    for module in (job.leaf.module, job.step.module):
+        if module.priority is not None:
+            return module.priority
+    return job.run.owner.priority
 
 
 def claimed_step(job: NewJob, claim: str, tag: str) -> ClaimedJob:
@@ -193,6 +203,7 @@ def claimed_step(job: NewJob, claim: str, tag: str) -> ClaimedJob:
         step=job.step.id,
         iteration=job.iteration,
         depth=run.depth,
+        flow_path=run.flow.path,
     )
 
 
@@ -231,6 +242,7 @@ def _start_steps(
             "steps": TextArray([job.step.id for job in jobs]),
             "iterations": numbers([job.iteration for job in jobs]),
             "depths": literal(str(job.run.depth) for job in jobs),
+            "flow_paths": TextArray([job.run.flow.path for job in jobs]),
             "concurrency_keys": TextArray(keys),
             "concurrency_limits": numbers(limits),
             "concurrency_windows_s": numbers(windows),
@@ -366,8 +378,7 @@ def end_runs(connection: Connection, ended: Sequence[RunEnd], holder: Holder, wr
     if keys:
         written.tags |= free_and_admit(connection, [end.run.id for end in ended], keys)
     for end in ended:
-        if end.run.parent is None:
-            _forget_results(connection, end.run)
+        forget_results(connection, end.run)
 
 
 def _end_columns(ended: Sequence[RunEnd], holder: Holder) -> dict[str, object]:
@@ -380,10 +391,12 @@ def _end_columns(ended: Sequence[RunEnd], holder: Holder) -> dict[str, object]:
     }
 
 
-def _forget_results(connection: Connection, run: Run) -> None:
+def forget_results(connection: Connection, run: Run) -> None:
     """Delete what a flow's steps were given and made, now or later, where they say so."""
     program = run.flow.program
-    place = {"root": run.id, "since": run.began}
+    if run.body.role != "flow":
+        return
+    place = {"root": run.id, "flow": run.flow.hash, "since": run.began}
     now = [step for step, seconds in program.forgets.items() if seconds <= 0]
     if now:
         connection.execute(sql.forget_results, {**place, "steps": now})

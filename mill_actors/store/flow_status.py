@@ -14,10 +14,11 @@ from typing import Any
 from msgspec import Struct
 
 from mill_actors.errors import InvalidArgs, JobNotFound
-from mill_actors.flows.flow_status import MOST_LISTED, Approver, Begun, Child, Children, Json, flow_status
-from mill_actors.flows.interpreter import FlowVersion
-from mill_actors.flows.program import FAILURE, PREPROCESSOR, Body
+from mill_actors.flows.flow_status import Approver, Begun, flow_status
+from mill_actors.flows.program import Body
 from mill_actors.flows.state import decode_state
+from mill_actors.flows.step_status import MOST_LISTED, Child, Children, Json
+from mill_actors.flows.version import FlowVersion
 from mill_actors.store.connection import Connection
 from mill_actors.store.decoding import job_id
 from mill_actors.store.flow_versions import compiled, flow_by_hash
@@ -48,6 +49,8 @@ class FlowStepRow(Struct, frozen=True):
     status: str
     is_flow: bool
     duration_us: int | None
+    #: before the flow was: it is of the run that this one was restarted from
+    submitted_at: datetime
     completed_at: datetime | None
 
 
@@ -88,7 +91,7 @@ def flow_job(connection: Connection, workspace: str, job: str) -> FlowJob:
     row = connection.execute(sql.flow_job, {"workspace": workspace, "id": job}).fetchone()
     if row is None:
         raise JobNotFound(job)
-    _, path, digest, is_flow, _, step, iteration, ending, address, state, start, since, until = row
+    _, path, digest, is_flow, step, iteration, ending, address, state, start, since, until = row
     if not is_flow:
         raise InvalidArgs(job, f"is a job of the script {path}, and has no steps")
     text = flow_by_hash(connection, workspace, digest)
@@ -190,16 +193,3 @@ def _begun(start: Mapping[str, Any] | None) -> Begun:
         "flow_version": None,
     }
     return Begun(preprocess=bool(start.get("preprocess")), restarted_from=restarted_from)
-
-
-__all__ = [
-    "FAILURE",
-    "PREPROCESSOR",
-    "FlowJob",
-    "FlowStepRow",
-    "flow_job",
-    "read_children",
-    "read_flow_job",
-    "read_flow_status",
-    "read_steps",
-]

@@ -14,9 +14,11 @@ import msgspec
 import orjson
 from msgspec import Raw
 
+from mill_actors.flows.effects import Items
 from mill_actors.flows.expressions import Missing, UnknownName
-from mill_actors.flows.interpreter import FlowVersion, Items, Run
+from mill_actors.flows.run import Run
 from mill_actors.flows.state import Event
+from mill_actors.flows.version import FlowVersion
 from mill_actors.jobs.jsons import encode
 from mill_actors.jobs.script import Script
 from mill_actors.store.arrays import literal

@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from mill_actors.errors import FlowNotFound, InvalidArgs, ScriptNotFound
 from mill_actors.flows.definition import ScriptStep
-from mill_actors.flows.interpreter import FlowOptions, FlowVersion
 from mill_actors.flows.program import compile_flow
+from mill_actors.flows.version import FlowOptions, FlowVersion
 from mill_actors.jobs.script import PATH, Script
 from mill_actors.store.connection import Connection
 from mill_actors.store.queries import sql

@@ -12,15 +12,19 @@ from time import monotonic, time
 from msgspec import Struct, field
 
 from mill_actors.errors import StoreRefused
-from mill_actors.flows.interpreter import Effects, Run, RunEnd
+from mill_actors.flows.effects import Effects, RunEnd
+from mill_actors.flows.run import Run
 from mill_actors.flows.state import Ending, State, decode_state
 from mill_actors.jobs.outcome import Outcome
 from mill_actors.store.arrays import JsonArray, TextArray, literal, numbers
+from mill_actors.store.concurrency import Key, free_and_admit
 from mill_actors.store.connection import Connection, DatabaseError, is_outage
 from mill_actors.store.flow_rows import (
     Written,
     body_path,
+    early_name,
     end_runs,
+    forget_results,
     forget_tries,
     is_made,
     put_cached,
@@ -69,13 +73,15 @@ class HeldRound(Struct):
     wakes: dict[str, float] = field(default_factory=dict)
     logs: list[LogChunk] = field(default_factory=list)
     attempts: list[Outcome] = field(default_factory=list)
+    #: steps that leave their places under concurrency keys: (workspace, key) by step
+    leaving: dict[str, Key] = field(default_factory=dict)
 
     @property
     def is_simple(self) -> bool:
         """Whether one statement writes all of it."""
-        return not (self.ended or self.parks or self.wakes or self.logs or self.attempts) and not any(
-            effects.has_more for effects, _ in self.effects
-        )
+        return not (
+            self.ended or self.parks or self.wakes or self.logs or self.attempts or self.leaving
+        ) and not any(effects.has_more for effects, _ in self.effects)
 
 
 def merge(rounds: Sequence[HeldRound]) -> HeldRound:
@@ -93,6 +99,7 @@ def merge(rounds: Sequence[HeldRound]) -> HeldRound:
         merged.wakes |= told.wakes
         merged.logs += told.logs
         merged.attempts += told.attempts
+        merged.leaving |= told.leaving
     return merged
 
 
@@ -129,19 +136,23 @@ def _write_round(connection: Connection, told: HeldRound, holder: Holder) -> tup
                 end_runs(connection, level, holder, written)
             else:
                 _end_bodies(connection, level, holder)
+                for end in level:
+                    forget_results(connection, end.run)
                 written.ended += level
         if told.wakes:
             connection.execute(
                 sql.set_wakes,
-                {"ids": literal(told.wakes), "seconds": list(told.wakes.values()), "now": None},
+                {"ids": literal(told.wakes), "seconds": numbers(told.wakes.values()), "now": None},
             )
         parks = {flow: seconds for flow, seconds in told.parks.items() if flow in ours}
         if parks:
             rows = connection.execute(
                 sql.park_held,
-                {"ids": literal(parks), "wakes_in_seconds": list(parks.values()), "now": None},
+                {"ids": literal(parks), "wakes_in_seconds": numbers(parks.values()), "now": None},
             ).fetchall()
             written.tags |= {row[0] for row in rows}
+        if told.leaving:
+            written.tags |= free_and_admit(connection, list(told.leaving), told.leaving.values())
         if told.logs:
             write_logs(connection, told.logs)
     return ours, written
@@ -197,7 +208,7 @@ def _write_rest(
             put_resume(connection, run.id, told.step.id, -1, approved=True, value=told.value, approver="")
     for run, step in effects.early:
         if run.owner.root in ours:
-            connection.execute(sql.set_early, {"id": run.id, "step": step.id})
+            connection.execute(sql.set_early, {"id": run.id, "step": early_name(step)})
             rows = connection.execute(sql.early_awaited, {"ids": literal([run.id])}).fetchall()
             written.awaited += [row[0] for row in rows]
 

@@ -206,6 +206,7 @@ def cancel_job(
     """
     job, reason = job_id(job), None if reason is None else storable(reason)
     with connection.transaction():
+        connection.execute(sql.lock_job, {"workspace": workspace, "id": job})
         row = connection.execute(
             sql.cancel_job,
             {

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from mill_actors.errors import FlowNotFound, InvalidArgs, ScriptNotFound
-from mill_actors.flows.interpreter import FlowOptions
+from mill_actors.flows.version import FlowOptions
 from mill_actors.jobs.script import ScriptOptions
 from mill_actors.store.connection import Connection
 from mill_actors.store.flow_versions import flow_by_path

@@ -13,10 +13,12 @@ from typing import Any
 from msgspec import Struct
 
 from mill_actors.errors import MillError
+from mill_actors.flows.effects import RunEnd
 from mill_actors.flows.expressions import Evaluator
-from mill_actors.flows.interpreter import FlowVersion, Interpreter, Owner, Run, RunEnd
+from mill_actors.flows.interpreter import Interpreter
 from mill_actors.flows.program import FAILURE, PREPROCESSOR, Step
 from mill_actors.flows.recovery import ChildRow, OpenChild, recover
+from mill_actors.flows.run import Owner, Run
 from mill_actors.flows.state import (
     Begin,
     Ended,
@@ -27,10 +29,11 @@ from mill_actors.flows.state import (
     Woken,
     decode_state,
 )
+from mill_actors.flows.version import FlowVersion
 from mill_actors.ids import new_id
 from mill_actors.jobs.job import ClaimedJob
 from mill_actors.jobs.outcome import Outcome, error_result
-from mill_actors.store.arrays import literal
+from mill_actors.store.arrays import literal, numbers
 from mill_actors.store.cancelled import cancelled_result
 from mill_actors.store.concurrency import free_and_admit
 from mill_actors.store.connection import Connection
@@ -42,7 +45,7 @@ from mill_actors.store.queries import sql
 #: A flow that was rescued this often has killed its nodes.
 MAX_RESCUES = 3
 #: Rounds of thousands of transitions in one settle, after which a loop is taken for endless.
-MOST_ROUNDS = 200
+MOST_ROUNDS = 100
 _CANCELED = error_result("Canceled", "Job canceled")
 _RESTING = {Phase.SLEEPING, Phase.SUSPENDED}
 
@@ -114,7 +117,10 @@ def cancel_left(
     left = [row[0] for row in below if not row[1] and not row[3]]
     if not left:
         return None
-    return _cancel_steps(connection, left, by, reason)[0]
+    with connection.transaction():
+        # Nothing else is held now, so they may be waited for.
+        connection.execute(sql.lock_steps, {"ids": literal(left)})
+        return _cancel_steps(connection, left, by, reason)[0]
 
 
 def _cancel_steps(
@@ -342,7 +348,8 @@ class _Round:
     def _settle_blocked(self) -> None:
         rounds = 0
         while self._flows.blocked:
-            rounds += 1
+            # Blocked without a name: nothing but transitions, thousands of them.
+            rounds += not any(names for _, _, names in self._flows.blocked)
             if rounds > MOST_ROUNDS:
                 raise MillError("A flow goes on and on without running a script.")
             # What is fetched may be what has just been written.
@@ -380,13 +387,13 @@ class _Round:
         wakes = {run: seconds for run, seconds in self._parks.items() if seconds is not None}
         if wakes:
             self._connection.execute(
-                sql.set_wakes, {"ids": literal(wakes), "seconds": list(wakes.values()), "now": None}
+                sql.set_wakes, {"ids": literal(wakes), "seconds": numbers(wakes.values()), "now": None}
             )
         rows = self._connection.execute(
             sql.park_flows,
             {
                 "ids": literal(self._parks),
-                "wakes_in_seconds": list(self._parks.values()),
+                "wakes_in_seconds": numbers(self._parks.values()),
                 "now": None,
             },
         ).fetchall()

@@ -111,18 +111,20 @@ something_new: 1
         retry=RetryPolicy(ConstantRetry(3, 5.0)),
         concurrency_limit=2,
         concurrency_key="$args[customer]",
+        concurrency_window_s=10.0,
     )
-    assert told.notes == (
-        "charge.script.yaml: not used: cache_ttl, concurrency_time_window_s, something_new",
-    )
+    assert told.notes == ("charge.script.yaml: not used: cache_ttl, something_new",)
 
 
 def test_faults_of_a_sidecar_have_windmills_names(tmp_path: Path) -> None:
-    file = sidecar(tmp_path, "timeout: soon\nconcurrent_limit: 0\npriority: null\n")
+    file = sidecar(
+        tmp_path, "timeout: soon\nconcurrent_limit: 0\nconcurrency_time_window_s: -1\npriority: null\n"
+    )
     _, faults = convert_options(read_sidecar(file), {})
     assert faults == [
         f"{file}: timeout: Expected `float | null`, got `str`",
         f"{file}: concurrent_limit: Expected `int` >= 1",
+        f"{file}: concurrency_time_window_s: Expected `float` >= 0.0",
     ]
 
 

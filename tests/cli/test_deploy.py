@@ -47,7 +47,7 @@ def test_a_folder_tree(mill: Mill, dsn: str) -> None:
     assert "f/billing/charge: charge.script.yaml: not used: cache_ttl\n" in done.err
     assert "old.deno.ts: there is no runtime for it yet" in done.err
     assert "query.pg.sql: there is no runtime for it yet" in done.err
-    assert "monthly.flow: only scripts are" in done.err
+    assert "monthly.flow: there is no flow.yaml in it" in done.err
     with Client(dsn) as client:
         assert client.script("f/billing/charge").options.timeout_seconds == 5
     again = mill("deploy", "repo", "--json", "--timeout", "9")

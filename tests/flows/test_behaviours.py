@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from mill_actors.flows.interpreter import Run, RunScope
 from mill_actors.flows.machine import advance
 from mill_actors.flows.program import compile_flow
 from mill_actors.flows.recovery import ChildRow, OpenChild, recover
 from mill_actors.flows.rehearsal import Rehearsal, World
+from mill_actors.flows.run import Run, RunScope
 from mill_actors.flows.state import (
     Begin,
     Ended,

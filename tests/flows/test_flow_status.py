@@ -11,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mill_actors.flows.flow_status import NOBODY, Approver, Begun, Child, Children, flow_status
-from mill_actors.flows.interpreter import FlowVersion
+from mill_actors.flows.flow_status import Approver, Begun, flow_status
 from mill_actors.flows.rehearsal import ROOT, Rehearsal
 from mill_actors.flows.state import Begin, State, decode_state
+from mill_actors.flows.step_status import NOBODY, Child, Children
+from mill_actors.flows.version import FlowVersion
 from tests.flows.generated import answer_of, flows, run_script
 from tests.flows.theatre import step as move
 from tests.flows.theatre import version, world

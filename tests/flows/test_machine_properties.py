@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mill_actors.flows import interpreter
-from mill_actors.flows.interpreter import NewJob
+from mill_actors.flows.effects import NewJob
 from mill_actors.flows.rehearsal import Rehearsal
 from mill_actors.flows.state import decode_state
 from mill_actors.flows.stored import Stored

@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mill_actors.flows.effects import NewJob
 from mill_actors.flows.expressions import Evaluator
-from mill_actors.flows.interpreter import FlowOptions, FlowVersion, NewJob
 from mill_actors.flows.program import compile_flow
 from mill_actors.flows.rehearsal import Rehearsal, World
 from mill_actors.flows.state import Resume
+from mill_actors.flows.version import FlowOptions, FlowVersion
 
 Json = Any
 Script = Callable[[str, Json, int], tuple[bool, Json]]

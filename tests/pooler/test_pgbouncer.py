@@ -15,13 +15,14 @@ from mill_actors.jobs.script import ScriptOptions, make_script
 from mill_actors.store import nodes
 from mill_actors.store.claims import next_due_seconds
 from mill_actors.store.client import Client
+from mill_actors.store.concurrency import admit_waiting
 from mill_actors.store.connection import Database
 from mill_actors.store.jobs import expire_jobs
 from mill_actors.store.logs import LogChunk, read_logs
 from mill_actors.store.maintenance import prune
 from mill_actors.store.migrate import verify
 from mill_actors.store.notify import ring_settled
-from mill_actors.store.settlement import Retrial, admit_waiting, settle
+from mill_actors.store.settlement import Retrial, settle
 from mill_actors.store.submission import Submission
 from tests.store.floor import TAG, Floor, outcome
 

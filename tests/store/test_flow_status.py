@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from mill_actors.errors import InvalidArgs, JobNotFound, MillError
+from mill_actors.flows.version import FlowOptions
 from mill_actors.store.client import Client
 from mill_actors.store.flow_versions import make_flow
 from mill_actors.store.shared_values import SharedValueNotFound
@@ -66,8 +67,9 @@ def asked(client: Client, job: str) -> None:
         modules = client.flow_status(body)["modules"]
         if any(module["type"] == "WaitingForEvents" for module in modules):
             return True
-        inner = [m["job"] for m in modules if m["type"] == "InProgress" and m["job"] != body]
-        return any(asks(each) for each in inner if client.job(each).is_flow)
+        return any(
+            asks(inner) for m in modules if m["type"] == "InProgress" for inner in m.get("flow_jobs", [])
+        )
 
     wait_until(lambda: asks(job), "an approval is asked for", SECONDS)
 
@@ -166,6 +168,27 @@ def test_of_a_long_loop_the_first_iterations_are_listed(
     assert told["job"] == f"00000000-0000-7000-8000-{11_999:012x}"
     assert told["type"] == ("Success" if skips else "Failure")
     engine.look.execute("delete from mill.completed_job where parent_job = %s", [job])
+
+
+def test_a_flow_that_one_worker_holds_whole(client: Client, engine: Engine) -> None:
+    """Its bodies and the steps in hand have no rows of their own in the queue."""
+    value = {"modules": [loop("l", raw("a", **ASKS), SAID, over=[1]), raw("z")]}
+    path = f"f/status/held_{uuid.uuid4().hex}"
+    flow = make_flow("default", path, json.dumps(value).encode(), options=FlowOptions(dedicated=True))
+    client.deploy_flow(flow)
+    engine.node(worker__dedicated=[path])
+    job, future = client.start(path)
+    asked(client, job)
+    told = modules_of(client, job)["l"]
+    assert (told["type"], told["iterator"]) == ("InProgress", {"index": 0, "itered_len": 1})
+    body = told["job"]
+    assert told["flow_jobs"] == [body]
+    assert engine.look.execute("select from mill.queue where id = %s", [body]).fetchone() is None
+    assert [m["type"] for m in client.flow_status(body)["modules"]] == ["Success", "WaitingForEvents"]
+    assert client.resume(job, "yes", "ada") == body
+    assert future.result(SECONDS).status == "success"
+    assert modules_of(client, job)["l"]["flow_jobs_success"] == [True]
+    assert client.results([body])[0].value == ["yes", ["ada"]]
 
 
 # ---------------------------------------------------------------- answers

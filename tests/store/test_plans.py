@@ -152,7 +152,7 @@ def values_for(hand: Hand, jobs: Sequence[tuple[str, str]]) -> dict[str, Any]:
         "errors": literal(["1"] * count), "durations_us": literal(["1"] * count),
         "ages_us": literal(["1"] * count), "delays_seconds": literal(["1"] * count), "force": False,
         "cancelled_by": "u/ann", "reason": None, "result": "null", "max_rescues": 3, "lost": "null",
-        "cancelled": "null", "workspaces": literal(["default"]), "keys": literal(["k"]),
+        "cancelled": "null", "workspaces": literal(["default"]), "keys": literal(["k"]), "ran": True,
     }  # fmt: skip
 
 

@@ -225,13 +225,13 @@ with urgent as (
   from (select distinct u.tag from unnest(%(tags)s::text[]) as u (tag)) t
 )
 insert into mill.queue (id, workspace, path, script, tag, priority, args, args_bytes, created_by, scheduled_for,
-  attempt, timeout_seconds, retry, parent_job, root_job, step, iteration, depth, concurrency_key,
+  attempt, timeout_seconds, retry, parent_job, root_job, step, iteration, depth, flow_path, concurrency_key,
   concurrency_limit, concurrency_window_s, admitted, running, claim, node, worker, claimed_at)
 select s.id, s.workspace, s.path, s.script, s.tag, s.priority, s.args, octet_length(s.args::text), s.created_by,
   case when s.delay_seconds > 0
     then coalesce(%(now)s::timestamptz, now()) + make_interval(secs => s.delay_seconds)
     else to_timestamp(s.due) end,
-  s.attempt, s.timeout_seconds, s.retry, s.parent, s.root, s.step, s.iteration, s.depth, s.concurrency_key,
+  s.attempt, s.timeout_seconds, s.retry, s.parent, s.root, s.step, s.iteration, s.depth, s.flow_path, s.concurrency_key,
   s.concurrency_limit, s.concurrency_window_s, s.concurrency_key is null, m.mine,
   case when m.mine then %(claim)s::uuid end, case when m.mine then %(node)s::uuid end,
   case when m.mine then %(worker)s end, case when m.mine then coalesce(%(now)s::timestamptz, now()) end
@@ -240,10 +240,10 @@ from unnest(
   %(priorities)s::smallint[], %(args)s::json[], %(created_by)s::text[], %(delays_seconds)s::float8[],
   %(due)s::float8[], %(attempts)s::smallint[], %(timeouts_seconds)s::real[], %(retries)s::json[],
   %(parents)s::uuid[], %(roots)s::uuid[], %(steps)s::text[], %(iterations)s::integer[], %(depths)s::smallint[],
-  %(concurrency_keys)s::text[], %(concurrency_limits)s::integer[], %(concurrency_windows_s)s::real[],
+  %(flow_paths)s::text[], %(concurrency_keys)s::text[], %(concurrency_limits)s::integer[], %(concurrency_windows_s)s::real[],
   %(mine)s::boolean[]
 ) as s (id, workspace, path, script, tag, priority, args, created_by, delay_seconds, due, attempt,
-  timeout_seconds, retry, parent, root, step, iteration, depth, concurrency_key, concurrency_limit,
+  timeout_seconds, retry, parent, root, step, iteration, depth, flow_path, concurrency_key, concurrency_limit,
   concurrency_window_s, mine)
 join urgent u on u.tag = s.tag
 cross join lateral (
@@ -634,21 +634,26 @@ where c.parent_job = %(from)s::uuid
     or (c.step = %(at)s and c.iteration < %(iteration)s));
 
 -- name: forget_results
--- Everything below a flow whose step says so, and whatever is inside that.
+-- Everything below a flow whose step says so, its failed tries too, and whatever is inside that. A flow
+-- within the flow has a say of its own: its steps may bear the same names.
 with recursive below as (
-  select c.id, c.step = any (%(steps)s::text[]) as forgotten, c.step, 1 as level
+  select c.id, split_part(c.step, '~', 1) = any (%(steps)s::text[]) as forgotten,
+    c.is_flow and c.script <> %(flow)s as is_other, 1 as level
   from mill.completed_job c
   where c.parent_job = %(root)s::uuid and c.completed_at >= to_timestamp(%(since)s)
   union all
-  select c.id, b.forgotten or c.step = any (%(steps)s::text[]), c.step, b.level + 1
+  select c.id, b.forgotten or (not b.is_other and split_part(c.step, '~', 1) = any (%(steps)s::text[])),
+    b.is_other or (c.is_flow and c.script <> %(flow)s), b.level + 1
   from below b
   join mill.completed_job c on c.parent_job = b.id and c.completed_at >= to_timestamp(%(since)s)
   where b.level < 100
+), emptied as (
+  update mill.completed_job c
+  set args = '{}', result = '{}'
+  where c.id = any (array(select b.id from below b where b.forgotten))
+    and c.completed_at >= to_timestamp(%(since)s)
 )
-update mill.completed_job c
-set args = '{}', result = '{}'
-where c.id = any (array(select b.id from below b where b.forgotten))
-  and c.completed_at >= to_timestamp(%(since)s);
+delete from mill.job_log l where l.job = any (array(select b.id from below b where b.forgotten));
 
 -- name: put_attempts
 -- Failed attempts of steps that have no row of their own while they run.
@@ -665,11 +670,13 @@ on conflict do nothing;
 -- name: schedule_deletions
 -- Steps whose arguments and result are to go a while after their flow's end.
 with recursive below as (
-  select c.id, c.step, c.step = any (%(steps)s::text[]) as forgotten, 1 as level
+  select c.id, split_part(c.step, '~', 1) = any (%(steps)s::text[]) as forgotten,
+    c.is_flow and c.script <> %(flow)s as is_other, 1 as level
   from mill.completed_job c
   where c.parent_job = %(root)s::uuid and c.completed_at >= to_timestamp(%(since)s)
   union all
-  select c.id, c.step, b.forgotten or c.step = any (%(steps)s::text[]), b.level + 1
+  select c.id, b.forgotten or (not b.is_other and split_part(c.step, '~', 1) = any (%(steps)s::text[])),
+    b.is_other or (c.is_flow and c.script <> %(flow)s), b.level + 1
   from below b
   join mill.completed_job c on c.parent_job = b.id and c.completed_at >= to_timestamp(%(since)s)
   where b.level < 100
@@ -682,3 +689,22 @@ union all
 select %(root)s::uuid, coalesce(%(now)s::timestamptz, now()) + make_interval(secs => %(seconds)s)
 where %(everything)s
 on conflict (job) do update set due_at = least(mill.deletion.due_at, excluded.due_at);
+
+-- name: take_place
+-- Under the key's lock: a place for a step of a flow that is held whole, if there is a free one.
+insert into mill.concurrency_slot (workspace, key, job, flow)
+select k.workspace, k.key, %(job)s::uuid, %(flow)s::uuid
+from mill.concurrency_key k
+where k.workspace = %(workspace)s and k.key = %(key)s
+  and k.max_running > (
+    select count(*) from mill.concurrency_slot s
+    where s.workspace = k.workspace and s.key = k.key
+      and (s.frees_at is null or s.frees_at > coalesce(%(now)s::timestamptz, now())))
+on conflict do nothing
+returning job::text;
+
+-- name: leave_places
+-- Of steps that another worker had under way when it lost the flow: whoever takes it over starts them anew.
+delete from mill.concurrency_slot s
+where s.flow = %(flow)s::uuid and s.frees_at is null
+returning s.workspace, s.key;

@@ -1,26 +1,32 @@
--- Flows as people steer them: what they mean, answers to approvals, new beginnings.
+-- Flows as people steer them: answers to approvals.
 
 -- name: flow_asking
--- The body that waits for an answer, of a flow and all that is open inside it: the outermost first. By
--- their runs: bodies of a flow that one worker holds whole have no row in queue.
-with recursive below as (
-  select r.id, r.root, r.state, 0 as level from mill.flow_run r where r.id = %(job)s::uuid
+-- The body that waits for an answer, of a flow and all that is open inside it: the outermost first.
+with recursive known as materialized (
+  select r.id, r.parent, r.state
+  from mill.flow_run o
+  join mill.flow_run r on r.id = o.root or (r.root = o.root and r.depth > 0)
+  where o.id = %(job)s::uuid
+), below as (
+  select k.id, k.state, 0 as level from known k where k.id = %(job)s::uuid
   union all
-  select r.id, r.root, r.state, b.level + 1
-  from below b join mill.flow_run r on r.root = b.root and r.depth > 0 and r.parent = b.id
-  where b.level < 200
+  select k.id, k.state, b.level + 1 from below b join known k on k.parent = b.id
 )
-select b.id::text
-from below b
+select b.id::text from below b
 -- 4: Phase.SUSPENDED
 where (b.state->>0)::integer = 4
 order by b.level, b.id
 limit 1;
 
 -- name: answered_job
+-- A job of a flow or of a step. A body of a flow that one worker holds whole has no row in the queue.
 select q.is_flow, q.parent_job::text, null as status
 from mill.queue q
 where q.workspace = %(workspace)s and q.id = %(id)s::uuid
+union all
+select true, r.parent::text, null
+from mill.flow_run r
+where r.workspace = %(workspace)s and r.id = %(id)s::uuid
 union all
 select c.is_flow, c.parent_job::text, c.status
 from mill.completed_job c

@@ -5,14 +5,20 @@ set transaction isolation level repeatable read, read only;
 
 -- name: flow_job
 -- A job, wherever it is, and what it knows of itself while it runs. What can only be in its rows lies
--- between the last two columns.
-select q.workspace, q.path, q.script, q.is_flow, q.parent_job::text, q.step, q.iteration, null as ending,
-  r.body, r.state::text, q.start, q.submitted_at, now() + interval '1 day' as until
+-- between the last two columns. A body of a flow that one worker holds whole has no row in the queue.
+select q.workspace, q.path, q.script, q.is_flow, q.step, q.iteration, null as ending,
+  r.body, r.state::text, q.start, q.submitted_at as since, now() + interval '1 day' as until
 from mill.queue q
 left join mill.flow_run r on r.id = q.id
 where q.workspace = %(workspace)s and q.id = %(id)s::uuid
 union all
-select c.workspace, c.path, c.script, c.is_flow, c.parent_job::text, c.step, c.iteration, c.status,
+select r.workspace, '', r.flow, true, r.step, r.iteration, null, r.body, r.state::text, null,
+  r.started_at, now() + interval '1 day'
+from mill.flow_run r
+where r.workspace = %(workspace)s and r.id = %(id)s::uuid
+  and not exists (select from mill.queue q where q.id = r.id)
+union all
+select c.workspace, c.path, c.script, c.is_flow, c.step, c.iteration, c.status,
   null, null, null, c.submitted_at, c.completed_at + interval '1 hour'
 from mill.completed_job c
 where c.workspace = %(workspace)s and c.id = %(id)s::uuid
@@ -35,6 +41,14 @@ cross join lateral (
   from mill.queue q
   where q.parent_job = %(job)s::uuid and q.step = s.step
   order by q.iteration nulls first
+  limit %(limit)s)
+  union all
+  (select r.id::text, r.iteration, 'running', true, null, null
+  from mill.flow_run r
+  where r.root = (select o.root from mill.flow_run o where o.id = %(job)s::uuid) and r.depth > 0
+    and r.parent = %(job)s::uuid and r.step = s.step
+    and not exists (select from mill.queue q where q.id = r.id)
+  order by r.iteration nulls first
   limit %(limit)s)
 ) c;
 
@@ -81,7 +95,7 @@ order by f.answered_at, f.resume_id;
 -- What ended below some bodies since a moment, and which bodies are open below them, for whoever follows.
 select * from (
   (select c.parent_job::text, c.id::text, c.path, c.step, c.iteration, c.status, c.is_flow, c.duration_us,
-    c.completed_at
+    c.submitted_at, c.completed_at
   from mill.completed_job c
   where c.parent_job = any (%(bodies)s::uuid[]) and c.completed_at >= %(since)s::timestamptz
     and not (c.step = any (%(quiet)s::text[]))
@@ -89,9 +103,17 @@ select * from (
   limit %(limit)s)
   union all
   (select q.parent_job::text, q.id::text, q.path, q.step, q.iteration,
-    case when q.running or q.begun then 'running' else 'queued' end, q.is_flow, null, null
+    case when q.running or q.begun then 'running' else 'queued' end, q.is_flow, null, q.submitted_at, null
   from mill.queue q
   where q.parent_job = any (%(bodies)s::uuid[])
   order by q.id
+  limit %(limit)s)
+  union all
+  (select r.parent::text, r.id::text, '', r.step, r.iteration, 'running', true, null, r.started_at, null
+  from mill.flow_run r
+  where r.root in (select o.root from mill.flow_run o where o.id = any (%(bodies)s::uuid[])) and r.depth > 0
+    and r.parent = any (%(bodies)s::uuid[])
+    and not exists (select from mill.queue q where q.id = r.id)
+  order by r.id
   limit %(limit)s)
 ) f;

@@ -38,7 +38,7 @@ where k.workspace = w.workspace and k.key = w.key
 -- that stays would lower a limit for ever.
 delete from mill.concurrency_slot s
 where (s.frees_at is null or s.frees_at <= now())
-  and not exists (select from mill.queue q where q.id = s.job);
+  and not exists (select from mill.queue q where q.id = coalesce(s.flow, s.job));
 
 -- name: prune_cached_results
 delete from mill.result_cache

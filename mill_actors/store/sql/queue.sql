@@ -63,7 +63,7 @@ where q.ctid = any (array(
 returning q.id::text, q.workspace, q.path, q.script, q.tag, q.args::text, q.args_bytes, q.created_by,
   q.priority, q.attempt, q.rescues, q.timeout_seconds, q.retry, q.concurrency_key,
   extract(epoch from q.scheduled_for)::float8, q.is_flow, q.parent_job::text, q.root_job::text, q.step,
-  q.iteration, q.depth;
+  q.iteration, q.depth, q.flow_path;
 
 -- name: claim_woken_flows
 -- Flows under way whose time has come, or that somebody woke: to look at them needs no room in a Runner,
@@ -87,14 +87,14 @@ where q.ctid = any (array(select w.ctid from woken w))
 returning q.id::text, q.workspace, q.path, q.script, q.tag, q.args::text, q.args_bytes, q.created_by,
   q.priority, q.attempt, q.rescues, q.timeout_seconds, q.retry, q.concurrency_key,
   extract(epoch from q.scheduled_for)::float8, q.is_flow, q.parent_job::text, q.root_job::text, q.step,
-  q.iteration, q.depth;
+  q.iteration, q.depth, q.flow_path;
 
 -- name: claimed_jobs
 -- After a lost COMMIT reply the claim is asked for what it holds, instead of guessed.
 select q.id::text, q.workspace, q.path, q.script, q.tag, q.args::text, q.args_bytes, q.created_by,
   q.priority, q.attempt, q.rescues, q.timeout_seconds, q.retry, q.concurrency_key,
   extract(epoch from q.scheduled_for)::float8, q.is_flow, q.parent_job::text, q.root_job::text, q.step,
-  q.iteration, q.depth
+  q.iteration, q.depth, q.flow_path
 from mill.queue q
 where q.running and q.node = %(node)s::uuid and q.claim = %(claim)s::uuid;
 

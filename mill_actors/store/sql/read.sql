@@ -26,14 +26,23 @@ from mill.completed_job c
 where c.id = any (%(ids)s::uuid[]);
 
 -- name: early_results
--- Flows that go on, and have answered whoever waits (early_return).
-select r.id::text, c.status, c.result::text
+-- Flows that go on, and have answered whoever waits (early_return). A step that ends in [] is a loop or
+-- all branches: its result is an array.
+select r.id::text, c.status, coalesce(c.result, m.result)::text
 from mill.flow_run r
 cross join lateral (
-  select s.status, s.result from mill.completed_job s
-  where s.parent_job = r.id and s.step = r.early and s.iteration is null and s.completed_at >= r.started_at
+  select s.status, case when s.iteration is null or r.early not like '%%[]' then s.result end as result
+  from mill.completed_job s
+  where s.parent_job = r.id and s.step = rtrim(r.early, '[]') and s.completed_at >= r.started_at
+  order by s.iteration nulls first
   limit 1
 ) c
+left join lateral (
+  select coalesce(json_agg(s.result order by s.iteration), '[]') as result
+  from mill.completed_job s
+  where r.early like '%%[]' and s.parent_job = r.id and s.step = rtrim(r.early, '[]')
+    and s.completed_at >= r.started_at
+) m on true
 where r.id = any (%(ids)s::uuid[]) and r.early is not null;
 
 -- name: any_early

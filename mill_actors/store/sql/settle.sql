@@ -114,6 +114,14 @@ select id::text from back;
 select q.id::text, q.workspace, q.concurrency_key, q.parent_job::text from mill.queue q
 where q.id = any (%(ids)s::uuid[]) and q.cancel_requested_at is not null;
 
+-- name: lock_steps
+-- In the order of their ids, and holding nothing else.
+select q.id::text from mill.queue q where q.id = any (%(ids)s::uuid[]) order by q.id for update;
+
+-- name: lock_job
+-- A statement of its own: what the next one sees must be what this one has waited for.
+select q.id::text from mill.queue q where q.workspace = %(workspace)s and q.id = %(id)s::uuid for update;
+
 -- name: cancel_job
 -- Not running: settled here and now. Running: a request in the row, and whoever holds it settles it.
 -- A flow that has begun is ended by a worker, which also ends what is inside it: it is made to look.
