@@ -23,7 +23,7 @@ from mill_actors.flows.expressions import Evaluator
 from mill_actors.flows.interpreter import Interpreter
 from mill_actors.flows.recovery import OpenChild
 from mill_actors.flows.run import Run
-from mill_actors.flows.state import Ended, Ending, Phase, Woken
+from mill_actors.flows.state import Ended, Ending, Event, Phase, Woken
 from mill_actors.flows.version import FlowVersion
 from mill_actors.ids import new_id
 from mill_actors.jobs.job import ClaimedJob
@@ -53,6 +53,7 @@ LAST_KEPT = 2
 PLACE_SECONDS = 0.2
 #: Rounds of thousands of transitions without a step, after which a loop is taken for endless.
 MOST_ROUNDS = 100
+_RESTING = {Phase.SLEEPING, Phase.SUSPENDED}
 _CANCELED = error_result("Canceled", "Job canceled")
 
 
@@ -88,6 +89,8 @@ class Held:
         #: bodies that sleep or wait for an answer, and until when (monotonic seconds)
         self.resting: dict[str, float] = {}
         self.shared: str | None = None
+        #: of a flow that was taken over, what its bodies are still to hear, outermost first
+        self.missed: deque[tuple[Run, Event]] = deque()
         self.is_cancelled = False
         self.is_over = False
         self.unwritten_bytes = 0
@@ -300,18 +303,31 @@ class HeldFlows:
         for row in rows:
             if row.parent is not None:
                 by_parent.setdefault(row.parent, []).append(OpenChild(row.id, row.iteration))
-        for row in reversed(rows):
+        # What the rows say is asked before anything moves, and told from outside in: a count of children
+        # that have ended is right only until the next one does.
+        for row in rows:
             run = held.flows.runs[row.id]
-            if run.state.phase in {Phase.SLEEPING, Phase.SUSPENDED}:
+            events: Sequence[Event]
+            if run.state.phase in _RESTING:
                 held.resting[run.id] = monotonic() + (row.wake_in_seconds or 0.0)
-                held.flows.feed(run, Woken(row.is_due, answers(connection, run)))
-                if run.id not in held.flows.runs or run.state.phase not in {Phase.SLEEPING, Phase.SUSPENDED}:
-                    held.resting.pop(run.id, None)
-                elif run.state.phase is Phase.SLEEPING:
+                if run.state.phase is Phase.SLEEPING and not row.is_due:
                     self._wake_later(held, run)
-                continue
-            for event in recovered(connection, run, by_parent.get(run.id, [])):
-                held.flows.feed(run, event)
+                events = [Woken(row.is_due, answers(connection, run))]
+            else:
+                events = recovered(connection, run, by_parent.get(run.id, []))
+            held.missed.extend((run, event) for event in events)
+        self._tell_missed(held)
+
+    @staticmethod
+    def _tell_missed(held: Held) -> None:
+        """Tell the bodies of a flow that was taken over what they have missed, until one needs a value."""
+        while held.missed and not held.flows.blocked:
+            run, event = held.missed.popleft()
+            if run.id not in held.flows.runs:
+                continue  # what is inside it has ended it
+            held.flows.feed(run, event)
+            if run.id not in held.flows.runs or run.state.phase not in _RESTING:
+                held.resting.pop(run.id, None)
 
     def _run(self, connection: Connection, held: Held, row: HeldRun) -> Run:
         version: FlowVersion | None = held.version
@@ -443,6 +459,7 @@ class HeldFlows:
                 self._touched[flow] = held
                 held.starting.clear()
                 held.queued.clear()
+                held.missed.clear()
                 here = {job.id for job in self.to_hand}
                 self.to_hand = [job for job in self.to_hand if job.id not in held.flying]
                 for job, flying in list(held.flying.items()):
@@ -515,7 +532,7 @@ class HeldFlows:
             for held in batch:
                 if held.job.id not in self._touched:
                     continue
-                if held.flows.blocked:
+                if held.flows.blocked or held.missed:
                     self._fetch(connection, held)
                 else:
                     del self._touched[held.job.id]
@@ -554,6 +571,7 @@ class HeldFlows:
                 return
         try:
             held.flows.unblock()
+            self._tell_missed(held)
         except Exception as error:
             logger.exception("flow %s cannot go on", held.job.path)
             self._break(held, f"the flow cannot go on: {error!r}")
@@ -631,7 +649,7 @@ class HeldFlows:
             self._rest(held, run, asked.timeout_seconds)
         if held.is_cancelled and not held.flying and not held.is_over:
             self._end_cancelled(held)
-        is_idle = not (held.flying or held.starting or held.queued or held.flows.blocked)
+        is_idle = not (held.flying or held.starting or held.queued or held.flows.blocked or held.missed)
         is_resting = held.resting and is_idle
         if is_resting and not held.is_over:
             told.parks[held.job.id] = max(0.0, min(held.resting.values()) - monotonic())

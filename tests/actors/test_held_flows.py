@@ -55,6 +55,7 @@ from tests.store.test_flow_transitions import (
     every,
     flow,
     generated,
+    identity,
     loop,
     nested,
     perform,
@@ -420,6 +421,41 @@ def test_another_worker_takes_over_after_every_round(hall: Hall, name: str) -> N
     assert hall.mill.ended(job) == expected
 
 
+@settings(generated, max_examples=EXAMPLES or 40)
+@given(ANY_FLOW, st.integers(0, 2**16))
+def test_whoever_is_taken_for_dead_any_flow_ends_as_the_oracle_says(
+    hall: Hall, example: Any, seed: int
+) -> None:
+    """Keepers whose flows are given to others while they go on; and others give theirs back."""
+    value, inner = example
+    hall.mill.clear()
+    for path, each in inner.items():
+        hall.mill.deploy(each, path)
+    chance = random.Random(seed)
+    keepers = [hall.keeper(perform=run_script, chance=chance) for _ in range(3)]
+    options = WHOLE if seed % 3 == 0 else STEP
+    flows = [hall.start(value, {"n": 2}, options) for _ in range(2)]
+    for _ in range(MOST_TURNS):
+        keeper = chance.choice(keepers)
+        luck = chance.random()
+        if luck < 0.08:
+            hall.mill.rescue(keeper.holder.node)
+        elif luck < 0.16:
+            keeper.release()
+        elif luck < 0.24:
+            keeper.held.lost(frozenset(job.id for job in keeper.hand))
+        elif luck < 0.32 and keeper.hand:
+            keeper.held.give_back(keeper.hand.pop())
+        moved = [each.turn() for each in keepers]
+        if not any(moved) and not hall.mill.pass_time(answer_of):
+            break
+    hall.mill.check_clean()
+    out = Oracle(evaluate, run_script, answer_of, inner, Counter()).flow(value, {"n": 2})
+    for job in flows:
+        assert plain(hall.mill.ended(job)) == plain((out.status, out.result))
+    assert all(not keeper.held.flows for keeper in keepers)
+
+
 # -- whose flow it is ----------------------------------------------------------------------
 
 
@@ -662,6 +698,23 @@ def test_who_takes_over_a_body_that_sleeps_beside_one_that_works_wakes_it_in_tim
     assert sorted(str(step.step) for step in taker.hand) == ["b", "c"]
     hall.play(taker)
     assert hall.mill.ended(job) == ("success", [1, 2])
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("parallel", [False, True])
+def test_who_takes_over_bodies_whose_pause_is_over_ends_what_is_around_them(
+    hall: Hall, count: int, parallel: bool
+) -> None:
+    inside = [raw("a", x="flow_input.iter.value"), raw("b", x="results.a", sleep=static(9))]
+    value = flow(loop("l", 1, loop("m", count, *inside, parallel=parallel), identity("i"), parallel=True))
+    job = hall.start(value)
+    for _ in range(2 * count):
+        keeper = hall.keeper()
+        hall.until_rest(keeper)
+        hall.mill.pass_time()
+    hall.play(hall.keeper())
+    assert hall.mill.ended(job) == ("success", [list(range(count))])
+    assert len(hall.mill.floor.rows("select from mill.completed_job where step = 'b'")) == count
 
 
 def test_an_old_timer_ends_no_later_sleep(hall: Hall) -> None:

@@ -18,7 +18,7 @@ SECONDS = 50.0
 Run = Callable[..., Any]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def live(server: Server, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The database of a node that has every example."""
     with server.database(template) as dsn:
