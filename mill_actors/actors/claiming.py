@@ -26,6 +26,7 @@ from mill_actors.store import claims
 from mill_actors.store.connection import Connection
 from mill_actors.store.flow_versions import FLOW_TAG
 from mill_actors.store.holder import Holder
+from mill_actors.store.notify import WOKEN
 from supervisors import (
     send,
     send_after,
@@ -49,8 +50,8 @@ class Claiming(Dispatching):
         if tags is None or not tags.isdisjoint(self._tags):
             self._dry = False
         if tags is None or not tags.isdisjoint(self._flow_tags):
-            self._flows_dry = self._woken_dry = False
-        if tags is not None and FLOW_TAG in tags:
+            self._flows_dry = False
+        if tags is None or any(tag.startswith(WOKEN) for tag in tags):
             self._woken_dry = False
 
     def _demand(self) -> int:
@@ -127,6 +128,8 @@ class Claiming(Dispatching):
         tags = [*self._flow_tags, *({FLOW_TAG} & set(self._tags))]
         jobs = self._take_flows(claims.claim_woken_flows, tags, MAX_WOKEN) if tags else 0
         self._woken_dry = jobs is not None and jobs < MAX_WOKEN
+        if self._woken_dry:
+            self._look_ahead()
 
     def _take_flows(
         self,

@@ -240,20 +240,8 @@ class HeldFlows:
                 mine[job.id] = (job, version)
         if not mine:
             return others
-        ordered = sorted(mine)
-        rows = connection.execute(
-            sql.look_at_flows,
-            {
-                "ids": "{" + ",".join(ordered) + "}",
-                "claims": "{" + ",".join(mine[job][0].claim for job in ordered) + "}",
-                "now": None,
-            },
-        ).fetchall()
-        self.out += sum(job.tag != FLOW_TAG for job, _ in mine.values()) - sum(
-            mine[row[0]][0].tag != FLOW_TAG for row in rows
-        )
-        for job_id, args, start, is_cancelled, now, is_old in rows:
-            job, version = mine[job_id]
+        for job_id, (job, version) in mine.items():
+            start, is_old, is_cancelled, now = job.flow or (None, False, False, 0.0)
             self._drop(job_id)
             held = Held(
                 job,
@@ -270,18 +258,18 @@ class HeldFlows:
                     if is_lost:
                         self._break(held, "the folder that its steps share was lost with its worker")
                         continue
-                held.values.put(job_id, "flow_input", args.encode())
+                held.values.put(job_id, "flow_input", job.args.encode())
                 held.is_new = not is_old
                 if is_old:
                     self._take_over(connection, held)
-                    if is_cancelled:
-                        self.cancel([job_id])
                 else:
                     deadline = deadline_of(version, now)
                     root = version.program.root
                     run = Run(job_id, version, root, owner_of(job), began=now, deadline=deadline)
                     held.flows.runs[job_id] = run
                     held.flows.feed(run, first_event(connection, run, start))
+                if is_cancelled:
+                    self.cancel([job_id])
             except DatabaseError:
                 self._drop(job_id)
                 raise

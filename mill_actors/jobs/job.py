@@ -39,6 +39,9 @@ class ClaimedJob(Struct, gc=False):
     depth: int | None = None
     #: of a step: its flow's
     flow_path: str | None = None
+    #: of a flow: how it starts, whether it is under way, whether it is to be cancelled, when it was claimed
+    #: (Unix seconds of the database)
+    flow: tuple[Any, bool, bool, float] | None = None
     #: the folder that all steps of a flow see as `./shared`
     shared: str | None = None
     #: the arguments with what `$var:` and `$res:` in them mean; None: as they are

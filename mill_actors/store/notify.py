@@ -13,6 +13,8 @@ from mill_actors.store.queries import sql
 
 #: payload: tags with work, separated by newlines; empty: look yourself
 QUEUE = "mill_queue"
+#: What stands before a tag whose work is only a look: a flow under way was woken, or rests until a time.
+WOKEN = "~"
 #: payload: ids of settled jobs somebody waits for, separated by commas
 SETTLED = "mill_settled"
 #: payload: the id of a running job whose cancel was asked for

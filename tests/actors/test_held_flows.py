@@ -505,8 +505,13 @@ def test_a_flow_that_was_taken_between_claim_and_begin_is_left_alone(hall: Hall)
     other = hall.keeper()
     assert other.begin()
     assert keeper.held.begin(keeper.connection, claimed) == []
+    keeper.round()
+    (first,) = keeper.hand
+    keeper.held.hear(keeper.outcome(first))
+    keeper.round()
     assert keeper.held.flows == {}
     assert keeper.held.out == 1
+    assert hall.mill.children(job) == []
     hall.play(other)
     assert hall.mill.ended(job) == ("success", 9)
 

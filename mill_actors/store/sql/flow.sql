@@ -73,17 +73,6 @@ where q.id = any (%(ids)s::uuid[])
 order by q.id
 for update;
 
--- name: look_at_flows
--- The same without a lock, which costs a commit: for flows that are held whole, whose every write is
--- fenced anyway.
-select q.id::text, q.args::text, q.start, q.cancel_requested_at is not null,
-  extract(epoch from coalesce(%(now)s::timestamptz, now()))::float8,
-  exists (select from mill.flow_run r where r.id = q.id)
-from mill.queue q
-where q.id = any (%(ids)s::uuid[])
-  and ((q.id, q.claim) in (
-    select h.id, h.claim from unnest(%(ids)s::uuid[], %(claims)s::uuid[]) as h (id, claim))) is true;
-
 -- name: put_runs
 insert into mill.flow_run (id, root, workspace, flow, body, parent, step, iteration, chain, depth, overlay, state,
   started_at, deadline)
@@ -368,7 +357,7 @@ set claim = null, node = null, worker = null, expires_at = null, begun = true,
 from unnest(%(ids)s::uuid[], %(wakes_in_seconds)s::float8[]) as p (id, wake_in_seconds)
 join mill.flow_run r on r.id = p.id
 where q.id = any (%(ids)s::uuid[]) and q.id = p.id
-returning q.tag, not q.running, q.running;
+returning '~' || q.tag, not q.running, q.running;
 
 -- name: park_held
 -- The same for a flow that was held whole: an answer to any of its bodies wakes it.
@@ -380,7 +369,7 @@ set claim = null, node = null, worker = null, expires_at = null, begun = true, r
       then 0 else p.wake_in_seconds end)
 from unnest(%(ids)s::uuid[], %(wakes_in_seconds)s::float8[]) as p (id, wake_in_seconds)
 where q.id = any (%(ids)s::uuid[]) and q.id = p.id
-returning q.tag;
+returning '~' || q.tag;
 
 -- name: end_bodies_of
 -- What is left of a flow that could not go on.
@@ -423,7 +412,7 @@ update mill.queue q
 set running = false, claim = null, node = null, worker = null,
     scheduled_for = least(q.scheduled_for, coalesce(%(now)s::timestamptz, now()))
 where q.id = any (array(select w.id from own w where w.claim is null))
-returning q.tag;
+returning '~' || q.tag;
 
 -- name: forget_tries
 -- The children of a try that failed make place for those of the next. Bodies among them that have just

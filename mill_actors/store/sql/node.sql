@@ -57,7 +57,7 @@ set running = false, node = null, claim = null, worker = null,
     rescues = q.rescues + 1
 where q.id = any (array(select l.id from lost l))
   and (q.is_flow or (q.rescues < %(max_rescues)s and q.cancel_requested_at is null))
-returning q.id::text, q.tag;
+returning q.id::text, case when q.begun then '~' || q.tag else q.tag end;
 
 -- name: lose_jobs
 -- Above the limit of rescues a job is settled as failure WorkerLost, so that handlers run; one whose

@@ -63,7 +63,10 @@ where q.ctid = any (array(
 returning q.id::text, q.workspace, q.path, q.script, q.tag, q.args::text, q.args_bytes, q.created_by,
   q.priority, q.attempt, q.rescues, q.timeout_seconds, q.retry, q.concurrency_key,
   extract(epoch from q.scheduled_for)::float8, q.is_flow, q.parent_job::text, q.root_job::text, q.step,
-  q.iteration, q.depth, q.flow_path;
+  q.iteration, q.depth, q.flow_path,
+  -- of a flow: its start, whether it is under way, whether it is to be cancelled, when it was claimed
+  case when q.is_flow then json_build_array(q.start, q.begun, q.cancel_requested_at is not null,
+    extract(epoch from q.claimed_at)) end;
 
 -- name: claim_woken_flows
 -- Flows under way whose time has come, or that somebody woke: to look at them needs no room in a Runner,
@@ -87,14 +90,20 @@ where q.ctid = any (array(select w.ctid from woken w))
 returning q.id::text, q.workspace, q.path, q.script, q.tag, q.args::text, q.args_bytes, q.created_by,
   q.priority, q.attempt, q.rescues, q.timeout_seconds, q.retry, q.concurrency_key,
   extract(epoch from q.scheduled_for)::float8, q.is_flow, q.parent_job::text, q.root_job::text, q.step,
-  q.iteration, q.depth, q.flow_path;
+  q.iteration, q.depth, q.flow_path,
+  -- of a flow: its start, whether it is under way, whether it is to be cancelled, when it was claimed
+  case when q.is_flow then json_build_array(q.start, q.begun, q.cancel_requested_at is not null,
+    extract(epoch from q.claimed_at)) end;
 
 -- name: claimed_jobs
 -- After a lost COMMIT reply the claim is asked for what it holds, instead of guessed.
 select q.id::text, q.workspace, q.path, q.script, q.tag, q.args::text, q.args_bytes, q.created_by,
   q.priority, q.attempt, q.rescues, q.timeout_seconds, q.retry, q.concurrency_key,
   extract(epoch from q.scheduled_for)::float8, q.is_flow, q.parent_job::text, q.root_job::text, q.step,
-  q.iteration, q.depth, q.flow_path
+  q.iteration, q.depth, q.flow_path,
+  -- of a flow: its start, whether it is under way, whether it is to be cancelled, when it was claimed
+  case when q.is_flow then json_build_array(q.start, q.begun, q.cancel_requested_at is not null,
+    extract(epoch from q.claimed_at)) end
 from mill.queue q
 where q.running and q.node = %(node)s::uuid and q.claim = %(claim)s::uuid;
 
@@ -142,7 +151,7 @@ where q.id = any (%(ids)s::uuid[])
   and ((q.id, q.claim) in (
     select r.id, r.claim from unnest(%(ids)s::uuid[], %(claims)s::uuid[]) as r (id, claim))) is true
   and q.cancel_requested_at is null
-returning q.id::text, q.tag;
+returning q.id::text, case when q.begun then '~' || q.tag else q.tag end;
 
 -- name: held_jobs
 -- What the database says a worker of this node holds, to be compared with what it does hold.

@@ -162,7 +162,7 @@ select
   (select g.concurrency_key from gone g),
   (select g.parent_job::text from gone g),
   -- a flow under way: some worker has to end what is inside it
-  (select t.tag from target t where t.is_under_way)
+  (select '~' || t.tag from target t where t.is_under_way)
 from target;
 
 -- name: expire_jobs
