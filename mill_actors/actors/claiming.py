@@ -125,7 +125,7 @@ class Claiming(Dispatching):
         """Claim flows under way that somebody has to look at, however busy the Runners are."""
         if self._woken_dry or self.stop_requested.is_set() or self._context.fenced.is_set():
             return
-        tags = [*self._flow_tags, *({FLOW_TAG} & set(self._tags))]
+        tags = [*self._flow_tags, *self._tags]
         jobs = self._take_flows(claims.claim_woken_flows, tags, MAX_WOKEN) if tags else 0
         self._woken_dry = jobs is not None and jobs < MAX_WOKEN
         if self._woken_dry:

@@ -88,6 +88,8 @@ class Completer(Process):
         self._logs: list[LogChunk] = []
         self._released: list[ClaimedJob] = []
         self._begun: list[ClaimedJob] = []
+        #: asked for while their flows were about to begin
+        self._cancels: set[str] = set()
         self._flows = FlowWorker(self._holder, Library(), Evaluator(), self._takes)
         self._held = HeldFlows(
             self._holder,
@@ -119,16 +121,19 @@ class Completer(Process):
                     self._logs.extend(logs)
             case CancelFlows(flows):
                 self._held.cancel(flows)
+                if self._begun:
+                    self._cancels |= flows.difference(self._held.flows)
             case FlowTimer(flow, what):
                 self._held.wake(flow, what)
             case Begin(jobs):
                 self._begun.extend(jobs)
             case Release(jobs):
-                for job in jobs:
-                    if self._held.owns(job.id):
-                        self._held.give_back(job)
-                    else:
-                        self._released.append(job)
+                ours = [job for job in jobs if self._held.owns(job.id)]
+                for job in ours:
+                    self._held.give_back(job)
+                if ours:
+                    send(self._puller, Settled(len(ours), 0))
+                self._released += [job for job in jobs if not self._held.owns(job.id)]
             case Holding(seen, here):
                 self._handed = {job: serial for job, serial in self._handed.items() if serial > seen}
                 self._held.lost(here.union(self._handed))
@@ -206,12 +211,13 @@ class Completer(Process):
         held = self._held
         held.hear_logs(chunk for chunk in logs if held.owns(chunk.job))
         logs = [chunk for chunk in logs if not held.owns(chunk.job)]
+        heard, size = 0, 0
         for retrial in retried:
             if held.owns(retrial.outcome.job.id):
+                heard += 1  # it will be handed over, and counted, again
                 held.hear_retrial(retrial)
         retried = [r for r in retried if not held.owns(r.outcome.job.id)]
         rest: list[Outcome] = []
-        heard, size = 0, 0
         for outcome in finished:
             if held.owns(outcome.job.id):
                 heard += 1
@@ -235,6 +241,9 @@ class Completer(Process):
             lambda connection, _: self._held.begin(connection, sound), self._give_up(), "begin"
         )
         if others is not None:
+            if self._cancels:
+                self._held.cancel(self._cancels)
+                self._cancels.clear()
             taken = len(begun) - len(others)
             if taken:
                 # They are counted as flows from now on, and their steps as jobs.
@@ -337,8 +346,6 @@ class Completer(Process):
         if failed and flows is not None:
             # … and what we have taken under the claim of that batch is ours.
             taken = claimed_jobs(connection, self._holder, flows.claim)
-            if taken or ours:
-                flows = FlowPart(flows.worker, new_id(), flows.begun)
         if ours:
             finished = [o for o in finished if o.job.id not in ours]
             retried = [r for r in retried if r.outcome.job.id not in ours]

@@ -31,7 +31,7 @@ from mill_actors.jobs.outcome import Outcome, error_result
 from mill_actors.jobs.script import Script
 from mill_actors.runtimes.shared import SharedFolders
 from mill_actors.store.concurrency import Key, concurrency_key, leave_places, take_place
-from mill_actors.store.connection import Connection, DatabaseError
+from mill_actors.store.connection import Connection, DatabaseError, is_outage
 from mill_actors.store.flow_rows import Written, claimed_step, step_path, step_tag
 from mill_actors.store.flow_values import Library, RoundValues
 from mill_actors.store.flow_versions import FLOW_TAG
@@ -51,9 +51,13 @@ MAX_UNWRITTEN_BYTES = 16 * 1024 * 1024
 LAST_KEPT = 2
 #: A step that found no place under its concurrency key tries again after this.
 PLACE_SECONDS = 0.2
+#: … and this is what its timer is called.
+PLACES = "places"
 #: Rounds of thousands of transitions without a step, after which a loop is taken for endless.
 MOST_ROUNDS = 100
 _RESTING = {Phase.SLEEPING, Phase.SUSPENDED}
+#: What a step costs in memory until it is written, beside its texts.
+STEP_BYTES = 1000
 _CANCELED = error_result("Canceled", "Job canceled")
 
 
@@ -144,6 +148,7 @@ class HeldValues(RoundValues):
         has_flows = any(isinstance(step.module.value, FlowStep) for step in version.program.steps())
         self._named = None if has_flows else version.program.read_anywhere
         self._last: dict[str, deque[str]] = {}
+        self._names: dict[str, set[str]] = {}
 
     def put(self, run: str, name: str, text: bytes) -> None:
         """Keep what was just learnt, and let go of what nobody names."""
@@ -156,6 +161,13 @@ class HeldValues(RoundValues):
                 if old.removeprefix("results.") not in self._named and old not in last:
                     self.drop(run, old)
         super().put(run, name, text)
+        self._names.setdefault(run, set()).add(name)
+
+    def forget_run(self, run: str) -> None:
+        """Let go of all that a body knew: it has ended."""
+        self._last.pop(run, None)
+        for name in self._names.pop(run, ()):
+            self.drop(run, name)
 
 
 class HeldFlows:
@@ -187,6 +199,9 @@ class HeldFlows:
         self._touched: dict[str, Held] = {}
         #: whether the last write may have landed although its reply was lost
         self._unsure = False
+        #: keys that had no place in this round
+        self._full: set[Key] = set()
+        self._places_later = False
         #: that of the round under way
         self._connection: Connection | None = None
         self._writing: HeldRound | None = None
@@ -267,7 +282,7 @@ class HeldFlows:
                     root = version.program.root
                     run = Run(job_id, version, root, owner_of(job), began=now, deadline=deadline)
                     held.flows.runs[job_id] = run
-                    held.flows.feed(run, first_event(connection, run, start))
+                    held.flows.feed(run, first_event(connection, run, job.claim, start))
                 if is_cancelled:
                     self.cancel([job_id])
             except DatabaseError:
@@ -383,7 +398,7 @@ class HeldFlows:
                 duration_us=duration_us,
             )
         )
-        held.unwritten_bytes += len(result) + len(job.args)
+        held.unwritten_bytes += len(result) + len(job.args) + STEP_BYTES
 
     def _cancel_waiting(self, flying: Flying) -> None:
         """End a step of a cancelled flow that nobody runs."""
@@ -413,15 +428,16 @@ class HeldFlows:
 
     def wake(self, flow: str, what: str) -> None:
         """A pause is over: a body's, or that of a step before its next attempt."""
+        if flow == PLACES:
+            self._places_later = False
+            self._try_places()
+            return
         held = self.flows.get(flow)
         if held is None:
             return
         self._touched[flow] = held
         flying = held.flying.get(what)
-        queued = held.queued.pop(what, None)
-        if queued is not None:
-            held.starting.append(queued)
-        elif flying is not None:
+        if flying is not None:
             if flying.waits:
                 flying.waits = False
                 self.to_hand.append(flying.claimed)
@@ -504,6 +520,7 @@ class HeldFlows:
         May be called again after an outage: what was not written is written then, and once.
         """
         self._connection = connection
+        self._full.clear()
         if self._writing is not None:
             self._write(connection, failed)
         self._scripts.clear()
@@ -554,7 +571,10 @@ class HeldFlows:
         if not self._has_versions(held):
             try:
                 self._read(connection, held)
-            except StoreRefused as error:
+            except (StoreRefused, DatabaseError) as error:
+                if not isinstance(error, StoreRefused) and is_outage(error):
+                    raise
+                # A name that no database can hold, for one.
                 self._break(held, f"the database refused what the flow came to: {error}".strip())
                 return
         try:
@@ -613,7 +633,7 @@ class HeldFlows:
                     ended_at=now,
                 )
             )
-            held.unwritten_bytes += len(row.result)
+            held.unwritten_bytes += len(row.result) + STEP_BYTES
         for run in effects.started:
             run.started_at = time()
         told.runs |= effects.changed
@@ -621,6 +641,7 @@ class HeldFlows:
         for end in effects.ended:
             told.runs.pop(end.run.id, None)
             held.resting.pop(end.run.id, None)
+            held.values.forget_run(end.run.id)
             told.ended.append(end)
             held.is_over |= end.run.id == held.job.id
         if not held.is_cancelled:
@@ -695,6 +716,7 @@ class HeldFlows:
         for held in flows:
             self._after_write(held, is_ours=held.job.id in ours)
         if told.leaving:
+            self._full.clear()
             self._try_places()
 
     def _has_landed(self, connection: Connection, told: HeldRound) -> bool:
@@ -751,7 +773,9 @@ class HeldFlows:
         for job in starting:
             if not self._has_place(held, job):
                 held.queued[job.id] = job
-                self._later(PLACE_SECONDS, held.job.id, job.id)
+                if not self._places_later:
+                    self._places_later = True
+                    self._later(PLACE_SECONDS, PLACES, "")
                 continue
             claimed = claimed_step(job, held.job.claim, step_tag(job))
             claimed.shared = held.shared
@@ -776,8 +800,11 @@ class HeldFlows:
         key = concurrency_key(job.script, workspace, step_path(job), job.args)
         if key is None:
             return True
+        if (workspace, key) in self._full:
+            return False
         assert self._connection is not None
         if not take_place(self._connection, job.script, (workspace, key), job.id, held.job.id):
+            self._full.add((workspace, key))
             return False
         held.places[job.id] = (workspace, key)
         return True

@@ -9,7 +9,7 @@ from mill_actors.actors.messages import (
 from mill_actors.errors import ScriptNotFound, StoreUnavailable
 from mill_actors.jobs.script import Script
 from mill_actors.store import scripts
-from mill_actors.store.flow_versions import pinned_flows
+from mill_actors.store.flow_versions import dedicated_tags, pinned_flows
 from mill_actors.store.nodes import serve_tags
 from supervisors import (
     send_after,
@@ -31,13 +31,14 @@ class Pinning(Claiming):
         try:
             current = self._session.run(scripts.dedicated_scripts)
             flows = self._session.run(lambda c: pinned_flows(c, wanted))
+            tags = self._session.run(lambda c: dedicated_tags(c, wanted))
         except StoreUnavailable:
             self._pinning = True
             return
         mine = [
             s for s in current if "*" in wanted or s.path in wanted or f"{s.workspace}:{s.path}" in wanted
         ]
-        self._serve_flows(sorted({flow.tag for flow in flows}))
+        self._serve_flows(tags)
         steps = [script for flow in flows for script in flow.scripts]
         pinned = {(s.workspace, s.hash): s for s in [*mine, *steps]}
         for script in [*current, *steps]:

@@ -38,6 +38,7 @@ _LITERALS = {"true": b"true", "false": b"false", "null": b"null", "undefined": b
 # 15 digits: beyond them, JavaScript may round.
 _NUMBER = re.compile(r"-?[1-9]\d{0,14}|0", re.ASCII)
 _QUOTED = re.compile(r"\"[^\"\\\n\r]*\"|'[^'\\\n\r]*'")
+_ITER = re.compile(r"iter(_parent)*")
 _IDENTIFIER = re.compile(r"[A-Za-z_$][\w$]*", re.ASCII)
 
 
@@ -135,6 +136,11 @@ class Evaluator:
         return self._javascript(expr, known, scope, extra, truth=True) == "true"
 
     def _path(self, expr: str, path: Path, scope: Scope, extra: Mapping[str, bytes]) -> bytes:
+        if path.root == "flow_input" and path.steps and _ITER.fullmatch(str(path.steps[0].key)):
+            # Told apart from the rest of the input, which may be large, and is the same for all iterations.
+            name = str(path.steps[0].key)
+            if "flow_input" not in extra and _text(name, scope, extra) is not None:
+                path = Path(name, path.steps[1:])
         text = _text(path.root, scope, extra)
         if text is None and path.root == "error":
             raise NotPlain  # that of the previous result

@@ -58,11 +58,8 @@ class View:
                 return self.value("previous_result")
             case "flow_input":
                 return self._scope.value(name) if not self._overlay else encode(self.decoded(name))
-            case "iter":
-                inputs = self.decoded("flow_input")
-                if not isinstance(inputs, dict) or "iter" not in inputs:
-                    raise UnknownName(name)
-                return encode(inputs["iter"])
+            case str() if self._overlay is not None and name in self._overlay:
+                return encode(self._overlay[name])
             case "error":
                 return encode(error_of(self.decoded("previous_result")))
             case _:
@@ -88,6 +85,8 @@ class View:
         """Return what `value(name)` means, decoded once."""
         if name in self._decoded:
             return self._decoded[name]
+        if self._overlay is not None and name in self._overlay:
+            return self._overlay[name]
         if name == "flow_input" and self._overlay and name not in self.at_hand:
             inputs = _decoded(self._scope, name)
             value = {**inputs, **self._overlay} if isinstance(inputs, dict) else dict(self._overlay)

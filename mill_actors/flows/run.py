@@ -135,6 +135,8 @@ class RunScope:
             holder = run.flow_run
         elif name == "flow_env":
             return encode({name: decode(bytes(raw)) for name, raw in run.flow.program.value.flow_env.items()})
+        elif name.startswith("iter"):
+            return encode(self._iter(name))
         elif name == "all_iters":
             name = f"results.{run.body.steps[run.state.at].id}"
         elif name.startswith(("variable:", "resource:")):
@@ -143,6 +145,25 @@ class RunScope:
         if found is None:
             raise Missing({name})
         return found
+
+    def _iter(self, name: str) -> Any:
+        """Return what a loop around this run has put into its input."""
+        overlay = self._overlay()
+        if isinstance(overlay, dict) and "iter" in overlay:
+            if name not in overlay:
+                raise UnknownName(name)
+            return overlay[name]
+        inputs = self.decoded("flow_input")
+        if not isinstance(inputs, dict) or name not in inputs:
+            raise UnknownName(name)
+        return inputs[name]
+
+    def _overlay(self) -> Any:
+        if not self._run.chain or self._run.overlay == b"{}":
+            return None
+        if "" not in self._decoded:
+            self._decoded[""] = decode(self._run.overlay)
+        return self._decoded[""]
 
     def decoded(self, name: str) -> Any:
         """Return what `value(name)` means, decoded once."""

@@ -153,26 +153,27 @@ class Work(ABC):
     def _overlay(self, step: Step, number: int) -> dict[str, Any]:
         """Return what a body's `flow_input` has beside the flow's: `iter`, and those further out."""
         if not step.is_loop:
-            return _iters(self.view(step.index).decoded("flow_input"), "") if self.body.has_iter else {}
+            return _iters(self.view(step.index), "") if self.body.has_iter else {}
         value: Any = number
         if isinstance(step.module.value, ForLoop) and not self.state.counted:
             items = self._items
             value = decode(bytes(items[number]) if items else self.text(f"item.{step.id}.{number}"))
         overlay = {"iter": {"index": number, "value": value}}
         if self.body.has_iter:
-            overlay |= _iters(self.view(step.index).decoded("flow_input"), "_parent")
+            overlay |= _iters(self.view(step.index), "_parent")
         return overlay
 
 
-def _iters(inputs: Any, suffix: str) -> dict[str, Any]:
-    if not isinstance(inputs, dict):
-        return {}
-    found = {}
+def _iters(view: View, suffix: str) -> dict[str, Any]:
+    """Return what the loops around a body have put into its input, under names one further out."""
+    found: dict[str, Any] = {}
     name = "iter"
-    while name in inputs:
-        found[name + suffix] = inputs[name]
+    while True:
+        try:
+            found[name + suffix] = view.decoded(name)
+        except UnknownName:
+            return found
         name += "_parent"
-    return found
 
 
 def result_of(error: ExpressionError | InvalidArgs, where: str = "") -> bytes:

@@ -58,19 +58,20 @@ def put_concurrency_keys(
 
 
 def free_and_admit(
-    connection: Connection, ended: Sequence[str], keys: Iterable[Key], *, ran: bool = True
+    connection: Connection, ended: Sequence[str], keys: Iterable[Key], *, unrun: Sequence[str] = ()
 ) -> set[str]:
     """Inside a transaction: free the slots of jobs that ended, admit who waits; return their tags.
 
-    `ran` False: they never started, so no window holds their places.
+    `unrun`: jobs that ended without having started, so that no window holds their places.
     """
     ordered = sorted(set(keys))
     if not ordered:
         return set()
     names = {"workspaces": [k[0] for k in ordered], "keys": [k[1] for k in ordered]}
     connection.execute(sql.lock_concurrency_keys, names)
-    if ended:
-        connection.execute(sql.free_slots, {"ids": list(ended), "ran": ran, "now": None})
+    for jobs, ran in ((ended, True), (unrun, False)):
+        if jobs:
+            connection.execute(sql.free_slots, {"ids": list(jobs), "ran": ran, "now": None})
     rows = connection.execute(sql.admit_jobs, {**names, "now": None}).fetchall()
     return {row[1] for row in rows}
 

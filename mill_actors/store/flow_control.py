@@ -48,6 +48,9 @@ def resume_flow(
     number = random.getrandbits(32) if resume_id is None else resume_id
     if not 0 <= number <= MOST_RESUME_ID:
         raise InvalidArgs("resume_id", f"must be between 0 and {MOST_RESUME_ID:,}")
+    # A flow that just begins has no state that one could see, and so none to wake: its beginning is waited
+    # for. In a transaction of its own, since its row is locked after its state, as everywhere.
+    connection.execute(sql.lock_job, {"workspace": workspace, "id": job})
     with connection.transaction():
         flow = _answered(connection, workspace, job)
         row = connection.execute(sql.flow_asking, {"job": flow}).fetchone()

@@ -35,8 +35,27 @@ class Written(Struct):
     ended: list[RunEnd] = field(default_factory=list)
     #: claimed flows that somebody wants cancelled: to be ended by `cancel_flow`
     cancelled: list[ClaimedJob] = field(default_factory=list)
+    #: what keys of new steps allow, and keys under which flows that ended leave their places
+    limits: dict[Key, tuple[int, float]] = field(default_factory=dict)
+    leaving: dict[str, Key] = field(default_factory=dict)
+    #: … and steps that never started
+    unrun: dict[str, Key] = field(default_factory=dict)
     #: steps that run, and whose workers are to be told that they are to end
     asked: list[str] = field(default_factory=list)
+
+
+def settle_places(
+    connection: Connection, written: Written, ended: Sequence[str] = (), keys: Iterable[Key] = ()
+) -> set[str]:
+    """Free the places of all that ended, and let in who waits, in one go: keys are locked in one order.
+
+    The last thing a transaction does. `ended`, `keys`: of jobs beside those in `written`. Return the tags
+    of those let in.
+    """
+    if written.limits:
+        put_concurrency_keys(connection, written.limits)
+    named = {*keys, *written.limits, *written.leaving.values(), *written.unrun.values()}
+    return free_and_admit(connection, [*ended, *written.leaving], named, unrun=list(written.unrun))
 
 
 def write_effects(
@@ -50,7 +69,7 @@ def write_effects(
 ) -> None:
     """Write what a round wants, in the order in which rows refer to each other."""
     if effects.forgets:
-        forget_tries(connection, effects)
+        forget_tries(connection, effects.forgets)
     if effects.rows:
         put_rows(connection, effects.rows, holder)
     for items in effects.items:
@@ -124,9 +143,8 @@ def put_items(connection: Connection, items: Items, values: RoundValues) -> None
     )
 
 
-def forget_tries(connection: Connection, effects: Effects) -> None:
+def forget_tries(connection: Connection, forgets: Sequence[tuple[Run, Step, int]]) -> None:
     """Make place for the children of the next try."""
-    forgets = effects.forgets
     connection.execute(
         sql.forget_tries,
         {
@@ -254,7 +272,6 @@ def _start_steps(
         },
     ).fetchall()
     running = {row[0] for row in rows if row[1]}
-    limited: dict[Key, tuple[int, float]] = {}
     for job, tag, key in zip(jobs, tags, keys, strict=True):
         if job.id in running:
             written.handed.append(claimed_step(job, claim, tag))
@@ -262,13 +279,10 @@ def _start_steps(
             written.tags.add(tag)
         else:
             options = job.script.options
-            limited[job.run.owner.workspace, key] = (
+            written.limits[job.run.owner.workspace, key] = (
                 options.concurrency_limit or 1,
                 options.concurrency_window_s or 0.0,
             )
-    if limited:
-        put_concurrency_keys(connection, limited)
-        written.tags |= free_and_admit(connection, [], limited)
 
 
 def put_rows(connection: Connection, rows: Sequence[NewRow], holder: Holder) -> None:
@@ -373,10 +387,8 @@ def end_runs(connection: Connection, ended: Sequence[RunEnd], holder: Holder, wr
         }
         rows += connection.execute(sql.end_made_runs, columns).fetchall()
     written.ended += ended
-    keys: set[Key] = {(workspace, key) for _, _, workspace, key in rows if key is not None}
+    written.leaving |= {job: (workspace, key) for job, _, workspace, key in rows if key is not None}
     written.awaited += [row[0] for row in rows if row[1]]
-    if keys:
-        written.tags |= free_and_admit(connection, [end.run.id for end in ended], keys)
     for end in ended:
         forget_results(connection, end.run)
 

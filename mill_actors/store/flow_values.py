@@ -31,6 +31,8 @@ from mill_actors.store.scripts import script_by_hash, script_of_row
 CHUNK_ITEMS = 256
 #: Texts a library keeps.
 MAX_KEPT_BYTES = 32 * 1024 * 1024
+#: What an entry costs beside its text.
+ENTRY_BYTES = 300
 #: A larger text is fetched again when it is named again.
 MAX_TEXT_BYTES = 1024 * 1024
 MAX_VERSIONS = 1000
@@ -62,16 +64,16 @@ class Library:
             return
         self.drop(run, name)
         self._texts[run, name] = text
-        self._bytes += len(text)
+        self._bytes += len(text) + ENTRY_BYTES
         while self._bytes > MAX_KEPT_BYTES:
             _, old = self._texts.popitem(last=False)
-            self._bytes -= len(old)
+            self._bytes -= len(old) + ENTRY_BYTES
 
     def drop(self, run: str, name: str) -> None:
         """Forget a text."""
         old = self._texts.pop((run, name), None)
         if old is not None:
-            self._bytes -= len(old)
+            self._bytes -= len(old) + ENTRY_BYTES
 
     def flow(self, connection: Connection, workspace: str, digest: str) -> FlowVersion | None:
         """Return a version, ready to run."""

@@ -182,9 +182,7 @@ def pinned_flows(connection: Connection, wanted: Sequence[str]) -> list[PinnedFl
     """Return the dedicated flows that are wanted: by path, `flow/path`, `workspace:…` of either, or `*`."""
     found = []
     for text in dedicated_flows(connection):
-        names = {text.path, f"flow/{text.path}"}
-        names |= {f"{text.workspace}:{name}" for name in names}
-        if "*" not in wanted and names.isdisjoint(wanted):
+        if not _is_wanted(wanted, text.workspace, text.path):
             continue
         version = compiled(text)
         scripts = version.inline_scripts()
@@ -196,6 +194,17 @@ def pinned_flows(connection: Connection, wanted: Sequence[str]) -> list[PinnedFl
                     scripts.append(script)
         found.append(PinnedFlow(text.tag, tuple(scripts)))
     return found
+
+
+def dedicated_tags(connection: Connection, wanted: Sequence[str]) -> list[str]:
+    """Return the tags of all flows that are or were dedicated, and wanted, as `pinned_flows` has it."""
+    rows = connection.execute(sql.dedicated_flow_tags).fetchall()
+    return sorted({tag for workspace, path, tag in rows if _is_wanted(wanted, workspace, path)})
+
+
+def _is_wanted(wanted: Sequence[str], workspace: str, path: str) -> bool:
+    names = {path, f"flow/{path}", f"{workspace}:{path}", f"{workspace}:flow/{path}"}
+    return "*" in wanted or not names.isdisjoint(wanted)
 
 
 def _step_script(connection: Connection, workspace: str, step: ScriptStep) -> Script | None:

@@ -17,7 +17,7 @@ from mill_actors.flows.run import Run
 from mill_actors.flows.state import Ending, State, decode_state
 from mill_actors.jobs.outcome import Outcome
 from mill_actors.store.arrays import JsonArray, TextArray, literal, numbers
-from mill_actors.store.concurrency import Key, free_and_admit
+from mill_actors.store.concurrency import Key
 from mill_actors.store.connection import Connection, DatabaseError, is_outage
 from mill_actors.store.flow_rows import (
     Written,
@@ -31,6 +31,7 @@ from mill_actors.store.flow_rows import (
     put_items,
     put_resume,
     run_columns,
+    settle_places,
 )
 from mill_actors.store.flow_values import RoundValues
 from mill_actors.store.holder import Holder
@@ -121,9 +122,12 @@ def _write_round(connection: Connection, told: HeldRound, holder: Holder) -> tup
     if told.is_simple:
         return _settle(connection, told, holder), written
     with connection.transaction():
-        for effects, _ in told.effects:
-            if effects.forgets:
-                forget_tries(connection, effects)
+        if any(effects.forgets for effects, _ in told.effects):
+            fenced = _fenced(connection, told)
+            for effects, _ in told.effects:
+                forgets = [each for each in effects.forgets if each[0].owner.root in fenced]
+                if forgets:
+                    forget_tries(connection, forgets)
         ours = _settle(connection, told, holder)
         for effects, values in told.effects:
             _write_rest(connection, effects, values, ours, written)
@@ -139,10 +143,10 @@ def _write_round(connection: Connection, told: HeldRound, holder: Holder) -> tup
                 for end in level:
                     forget_results(connection, end.run)
                 written.ended += level
-        if told.wakes:
+        wakes = {run: told.wakes[run] for run in told.wakes if _is_of(told, run, ours)}
+        if wakes:
             connection.execute(
-                sql.set_wakes,
-                {"ids": literal(told.wakes), "seconds": numbers(told.wakes.values()), "now": None},
+                sql.set_wakes, {"ids": literal(wakes), "seconds": numbers(wakes.values()), "now": None}
             )
         parks = {flow: seconds for flow, seconds in told.parks.items() if flow in ours}
         if parks:
@@ -151,11 +155,26 @@ def _write_round(connection: Connection, told: HeldRound, holder: Holder) -> tup
                 {"ids": literal(parks), "wakes_in_seconds": numbers(parks.values()), "now": None},
             ).fetchall()
             written.tags |= {row[0] for row in rows}
-        if told.leaving:
-            written.tags |= free_and_admit(connection, list(told.leaving), told.leaving.values())
+        if told.leaving or written.leaving:
+            places = list(told.leaving)
+            written.tags |= settle_places(connection, written, places, told.leaving.values())
         if told.logs:
             write_logs(connection, told.logs)
     return ours, written
+
+
+def _fenced(connection: Connection, told: HeldRound) -> set[str]:
+    """Return which of the flows are still ours, and keep them so until the end of the transaction."""
+    rows = connection.execute(
+        sql.hold_flows,
+        {"ids": literal(told.fences), "claims": literal(told.fences.values()), "now": None},
+    ).fetchall()
+    return {row[0] for row in rows}
+
+
+def _is_of(told: HeldRound, run: str, flows: set[str]) -> bool:
+    found = told.runs.get(run)
+    return found is None or found.owner.root in flows
 
 
 def _settle(connection: Connection, told: HeldRound, holder: Holder) -> set[str]:

@@ -224,7 +224,8 @@ def cancel_job(
         became, node, awaited, key, parent, under_way = row
         tags = wake_flows(connection, [parent]) if parent is not None else set()
         if key is not None:
-            tags |= free_and_admit(connection, [job], [(workspace, key)], ran=node is not None)
+            ended, unrun = ([job], []) if node is not None else ([], [job])
+            tags |= free_and_admit(connection, ended, [(workspace, key)], unrun=unrun)
         if under_way is not None:
             tags.add(under_way)
     ring_queue(connection, tags)
@@ -248,7 +249,7 @@ def expire_jobs(connection: Connection, limit: int = 1000) -> list[str]:
         ).fetchall()
         keys = {(row[1], row[3]) for row in rows if row[3] is not None}
         tags = wake_flows(connection, [row[4] for row in rows if row[4] is not None])
-        tags |= free_and_admit(connection, [row[0] for row in rows], keys, ran=False)
+        tags |= free_and_admit(connection, [], keys, unrun=[row[0] for row in rows])
     ring_queue(connection, tags)
     ring_settled(connection, [row[0] for row in rows if row[2]])
     return [row[0] for row in rows]

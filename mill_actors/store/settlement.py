@@ -15,11 +15,11 @@ from msgspec import Struct
 
 from mill_actors.errors import StoreRefused
 from mill_actors.jobs.job import ClaimedJob
-from mill_actors.jobs.outcome import Outcome, Verdict
+from mill_actors.jobs.outcome import Outcome, Verdict, error_result
 from mill_actors.store.arrays import JsonArray, literal
 from mill_actors.store.concurrency import Key, free_and_admit
 from mill_actors.store.connection import Connection, is_outage
-from mill_actors.store.flow_rows import Written, wake_flows
+from mill_actors.store.flow_rows import Written, settle_places, wake_flows
 from mill_actors.store.logs import LogChunk, write_logs
 from mill_actors.store.notify import CANCEL, notify
 from mill_actors.store.queries import sql
@@ -37,6 +37,10 @@ logger = logging.getLogger(__name__)
 
 #: Steps of a cancelled flow that are just being claimed or settled are looked at again so often.
 CANCEL_LOOKS = 5
+
+
+#: A job, and the claim by which it is held.
+Fence = tuple[str, str]
 
 
 class Retrial(Struct, frozen=True):
@@ -102,26 +106,26 @@ def _settle(
     has_flows = flows is not None and (flows.begun or any(o.job.depth is not None for o in finished))
     if not retried and not keys and not logs and not has_flows:
         stale, awaited = _finish(connection, finished)
-        return Settled(stale=frozenset(stale), awaited=tuple(awaited))
+        return Settled(stale=frozenset(job for job, _ in stale), awaited=tuple(awaited))
     with connection.transaction():
         back = _retry(connection, retried) if retried else set()
         refused = [r.outcome for r in retried if r.outcome.job.id not in back]
         cancelled = _cancelled_instead(connection, refused)
         ended = [*finished, *cancelled]
         stale, awaited = _finish(connection, ended)
-        stale += {o.job.id for o in refused} - {o.job.id for o in cancelled}
+        stale |= {(o.job.id, o.job.claim) for o in refused} - {(o.job.id, o.job.claim) for o in cancelled}
         keys |= _keys([r.outcome for r in retried])
         written = Written()
         if flows is not None:
-            lost = set(stale)
-            events = [e for o in ended if o.job.id not in lost and (e := step_ended(o)) is not None]
+            sound = [o for o in ended if (o.job.id, o.job.claim) not in stale]
+            events = [event for o in sound if (event := step_ended(o)) is not None]
             if events or flows.begun:
                 written = _advance(connection, flows, events)
-        tags = free_and_admit(connection, [o.job.id for o in ended], keys)
+        tags = settle_places(connection, written, [o.job.id for o in ended], keys)
         if logs:
             write_logs(connection, logs)
     return Settled(
-        stale=frozenset(stale),
+        stale=frozenset(job for job, _ in stale),
         awaited=(*awaited, *written.awaited),
         admitted_tags=frozenset(tags | written.tags),
         handed=tuple(written.handed),
@@ -153,9 +157,19 @@ def settle_apart(connection: Connection, outcome: Outcome) -> Settled:
 def settle_broken_flow(
     connection: Connection, worker: FlowWorker, claim: str, job: ClaimedJob, why: str
 ) -> Settled:
-    """End a claimed flow whose own transition is what was refused."""
-    with connection.transaction():
-        written = fail_flow(connection, worker, claim, job, why)
+    """End a claimed flow whose own transition is what was refused.
+
+    If what follows in its parent is refused too, only this flow ends, and the parent is woken.
+    """
+    try:
+        with connection.transaction():
+            written = fail_flow(connection, worker, claim, job, why)
+            written.tags |= settle_places(connection, written)
+    except Exception as error:
+        if isinstance(error, psycopg.Error) and is_outage(error):
+            raise
+        logger.exception("flow %s is ended alone", job.id)
+        return _end_alone(connection, job, Verdict.FAILURE, error_result("InternalError", why))
     return Settled(
         awaited=tuple(written.awaited),
         admitted_tags=frozenset(written.tags),
@@ -169,9 +183,16 @@ def cancel_claimed_flow(connection: Connection, worker: FlowWorker, claim: str, 
 
     The workers that run steps of it are told; steps that somebody had locked are asked afterwards.
     """
-    with connection.transaction():
-        words = connection.execute(sql.cancel_words, {"id": job.id}).fetchone()
-        written = cancel_flow(connection, worker, claim, job)
+    try:
+        with connection.transaction():
+            words = connection.execute(sql.cancel_words, {"id": job.id}).fetchone()
+            written = cancel_flow(connection, worker, claim, job)
+            written.tags |= settle_places(connection, written)
+    except Exception as error:
+        if isinstance(error, psycopg.Error) and is_outage(error):
+            raise
+        logger.exception("flow %s is cancelled alone", job.id)
+        return _end_alone(connection, job, Verdict.CANCELLED, b"null")
     by, reason = words or (None, None)
     asked = written.asked
     for _ in range(CANCEL_LOOKS):
@@ -189,13 +210,29 @@ def cancel_claimed_flow(connection: Connection, worker: FlowWorker, claim: str, 
     )
 
 
+def _end_alone(connection: Connection, job: ClaimedJob, verdict: Verdict, result: bytes) -> Settled:
+    """End a flow that nothing can be made of any more, by its row alone; its parent is woken."""
+    with connection.transaction():
+        stale, awaited = _finish(connection, [Outcome(job, verdict, result, 0, monotonic())])
+        tags: set[str] = set()
+        if not stale:
+            connection.execute(sql.end_bodies_of, {"root": job.id, "whole": job.parent_job is None})
+            tags = wake_flows(connection, [] if job.parent_job is None else [job.parent_job])
+            if job.concurrency_key is not None:
+                tags |= free_and_admit(connection, [job.id], [(job.workspace, job.concurrency_key)])
+    for step in cancel_left(connection, [job.id], "mill", "its flow has ended") or ():
+        notify(connection, CANCEL, step)
+    ended = () if stale else ((job.id, str(verdict)),)
+    return Settled(awaited=tuple(awaited), admitted_tags=frozenset(tags), ended=ended)
+
+
 def _keys(outcomes: Sequence[Outcome]) -> set[Key]:
     return {(o.job.workspace, o.job.concurrency_key) for o in outcomes if o.job.concurrency_key is not None}
 
 
-def _finish(connection: Connection, outcomes: Sequence[Outcome]) -> tuple[list[str], list[str]]:
+def _finish(connection: Connection, outcomes: Sequence[Outcome]) -> tuple[set[Fence], list[str]]:
     if not outcomes:
-        return [], []
+        return set(), []
     now = monotonic()
     if len({o.job.id for o in outcomes}) < len(outcomes):
         # Told twice in one batch: the first counts.
@@ -214,7 +251,12 @@ def _finish(connection: Connection, outcomes: Sequence[Outcome]) -> tuple[list[s
         },
     ).fetchone()
     assert row is not None
-    return row[0], row[1]
+    return _fences(row[0]), row[1]
+
+
+def _fences(told: Sequence[str]) -> set[Fence]:
+    pairs = (each.split(" ") for each in told)
+    return {(job, claim) for job, claim in pairs}
 
 
 def _retry(connection: Connection, retried: Sequence[Retrial]) -> set[str]:
@@ -271,7 +313,7 @@ def settle_cancelled(connection: Connection, fences: Sequence[tuple[str, str]]) 
         keys = {(workspace, key) for workspace, key, _ in asked.values() if key is not None}
         tags = wake_flows(connection, [parent for *_, parent in asked.values() if parent is not None])
         tags |= free_and_admit(connection, [f[0] for f in ended], keys)
-    return Settled(frozenset(row[0]), tuple(row[1]), frozenset(tags))
+    return Settled(frozenset(job for job, _ in _fences(row[0])), tuple(row[1]), frozenset(tags))
 
 
 def landed(connection: Connection, worker: str, ids: Iterable[str]) -> set[str]:

@@ -22,7 +22,7 @@ from psycopg import errors
 from mill_actors.errors import InvalidArgs, SubmissionConflict
 from mill_actors.ids import new_ids
 from mill_actors.jobs.retry import RetryPolicy
-from mill_actors.store.arrays import JsonArray, literal
+from mill_actors.store.arrays import JsonArray, literal, numbers
 from mill_actors.store.concurrency import Key, fill_key, free_and_admit, put_concurrency_keys
 from mill_actors.store.connection import Connection
 from mill_actors.store.decoding import decode
@@ -315,18 +315,18 @@ def _insert(connection: Connection, rows: Sequence[Row]) -> None:
             "tags": [row.tag for row in rows],
             "priorities": [_priority(row) for row in rows],
             "scheduled_for": [t.scheduled_for for t in told],
-            "delays_seconds": [t.scheduled_in_seconds for t in told],
+            "delays_seconds": numbers([t.scheduled_in_seconds for t in told]),
             "expires_at": [t.expires_at for t in told],
-            "expires_in_seconds": [t.expires_in_seconds for t in told],
+            "expires_in_seconds": numbers([t.expires_in_seconds for t in told]),
             "args": JsonArray([row.args for row in rows]),
             "args_bytes": literal(str(len(row.args)) for row in rows),
             "created_by": [t.created_by for t in told],
-            "timeouts_seconds": [t.timeout_seconds for t in told],
+            "timeouts_seconds": numbers([t.timeout_seconds for t in told]),
             "retries": JsonArray([_retry(row) for row in rows]),
             "parent_jobs": [t.parent_job for t in told],
             "concurrency_keys": [row.concurrency_key for row in rows],
             "concurrency_limits": [row.concurrency_limit for row in rows],
-            "concurrency_windows_s": [row.concurrency_window_s for row in rows],
+            "concurrency_windows_s": numbers([row.concurrency_window_s for row in rows]),
             "awaited": [t.awaited for t in told],
             "are_flows": [row.what.is_flow for row in rows],
             "starts": JsonArray([_start(t) for t in told]),

@@ -35,7 +35,7 @@ from mill_actors.jobs.job import ClaimedJob
 from mill_actors.jobs.outcome import Outcome, error_result
 from mill_actors.store.arrays import literal, numbers
 from mill_actors.store.cancelled import cancelled_result
-from mill_actors.store.concurrency import free_and_admit
+from mill_actors.store.concurrency import Key, free_and_admit
 from mill_actors.store.connection import Connection
 from mill_actors.store.flow_rows import Takes, Written, end_runs, put_runs, write_effects
 from mill_actors.store.flow_values import Library, RoundValues
@@ -120,15 +120,17 @@ def cancel_left(
     with connection.transaction():
         # Nothing else is held now, so they may be waited for.
         connection.execute(sql.lock_steps, {"ids": literal(left)})
-        return _cancel_steps(connection, left, by, reason)[0]
+        asked, unrun = _cancel_steps(connection, left, by, reason)
+        free_and_admit(connection, [], unrun.values(), unrun=list(unrun))
+        return asked
 
 
 def _cancel_steps(
     connection: Connection, ids: Sequence[str], by: str | None, reason: str | None
-) -> tuple[list[str], set[str]]:
-    """Return the steps that run and were asked to end, and the tags of those let in instead."""
+) -> tuple[list[str], dict[str, Key]]:
+    """Return the steps that run and were asked to end, and those that waited, with their keys."""
     if not ids:
-        return [], set()
+        return [], {}
     rows = connection.execute(
         sql.cancel_steps,
         {
@@ -139,10 +141,8 @@ def _cancel_steps(
             "now": None,
         },
     ).fetchall()
-    gone = [row for row in rows if not row[1]]
-    keys = {(row[2], row[3]) for row in gone if row[3] is not None}
-    tags = free_and_admit(connection, [row[0] for row in gone], keys, ran=False) if keys else set()
-    return [row[0] for row in rows if row[1]], tags
+    gone = {row[0]: (row[2], row[3]) for row in rows if not row[1] and row[3] is not None}
+    return [row[0] for row in rows if row[1]], gone
 
 
 class RunEndOf(Struct, frozen=True):
@@ -213,17 +213,17 @@ class _Round:
             runs[job.id] = Run(job.id, flow, root, owner_of(job), depth=job.depth or 0, began=began)
         words = self._connection.execute(sql.cancel_words, {"id": job.id}).fetchone()
         by, reason = words or (None, None)
-        asked, tags = _cancel_steps(self._connection, [row[0] for row in found if not row[1]], by, reason)
+        asked, unrun = _cancel_steps(self._connection, [row[0] for row in found if not row[1]], by, reason)
         self._written.asked += asked
-        self._written.tags |= tags
+        self._written.unrun |= unrun
         cancelled = RunEndOf("cancelled", cancelled_result(by or "unknown", reason))
         ends = []
         for run in runs.values():
             end = failed if failed is not None and run.id == job.id else cancelled
             ends.append(RunEnd(run, end.status, end.result, "", ""))
-        # (Bodies of a flow that somebody held whole have no row of their own in queue.)
-        self._connection.execute(sql.end_bodies_of, {"root": job.id})
         end_runs(self._connection, ends, self._worker.holder, self._written)
+        # Bodies of a flow that somebody held whole have no row of their own in queue.
+        self._connection.execute(sql.end_bodies_of, {"root": job.id, "whole": True})
         self._flows.runs.clear()
         run = runs[job.id]
         if run.parent is None or run.step is None:
@@ -323,7 +323,7 @@ class _Round:
         self._values.put(job.id, "flow_input", args.encode())
         self._parks[job.id] = None
         self._new.add(job.id)
-        self._flows.feed(run, first_event(self._connection, run, start))
+        self._flows.feed(run, first_event(self._connection, run, job.claim, start))
 
     # -- what was lost, or came from outside ---------------------------------------
 
@@ -450,16 +450,16 @@ def answers(connection: Connection, run: Run) -> tuple[Resume, ...]:
     )
 
 
-def first_event(connection: Connection, run: Run, start: dict[str, Any] | None) -> Begin:
+def first_event(connection: Connection, run: Run, claim: str, start: dict[str, Any] | None) -> Begin:
     """Return how a flow begins; `start` is what its submission said about that."""
     if start is None:
         return Begin()
     if start.get("restart") is not None:
-        return restart_at(connection, run, start["restart"])
+        return restart_at(connection, run, claim, start["restart"])
     return Begin(preprocess=bool(start.get("preprocess")))
 
 
-def restart_at(connection: Connection, run: Run, restart: dict[str, Any]) -> Begin:
+def restart_at(connection: Connection, run: Run, claim: str, restart: dict[str, Any]) -> Begin:
     """Make the results before a restart a run's own; return where it begins."""
     body = run.body
     step = body.step(restart["step"])
@@ -472,6 +472,7 @@ def restart_at(connection: Connection, run: Run, restart: dict[str, Any]) -> Beg
             "steps": [before.id for before in body.steps[: step.index]],
             "at": step.id,
             "iteration": restart["iteration"],
+            "claim": claim,
             "now": None,
         },
     )

@@ -72,7 +72,7 @@ VALUES = {
     "resume": {"ok": True},
     "resumes": [1, 2],
     "approvers": ["u/ann"],
-    "iter": {"value": 1, "index": 0},
+    "iter": {"value": "v", "index": 4},
     "variable:u/x/y": "secret",
     "resource:f/a/b": {"host": "h"},
 }
@@ -148,7 +148,7 @@ def fault_of(expr: str, scope: Scope = SCOPE, evaluator: Evaluator = EVALUATOR) 
         ("(function f(n) { return n ? 1 + f(n - 1) : 0 })(400)", 400),
         ("typeof result", "undefined"),
         ("typeof nobody", "undefined"),
-        ("flow_env.STAGE + approvers[0] + iter.index", "testu/ann0"),
+        ("flow_env.STAGE + approvers[0] + iter.index", "testu/ann4"),
         ("resume.ok && !resume.no", True),
         ("'a' in results && !('zz' in results)", True),
         ("(({x, list: [first, ...rest]}) => [x, first, rest])(results.a)", [3, 1, [2, 3]]),

@@ -34,6 +34,10 @@ join mill.flow f on f.workspace = p.workspace and f.hash = p.hash
 where f.dedicated
 order by f.workspace, f.path;
 
+-- name: dedicated_flow_tags
+-- Of every flow that is or was dedicated: runs of an earlier version may still wait under its tag.
+select distinct f.workspace, f.path, f.tag from mill.flow f where f.dedicated;
+
 -- name: list_flows
 select p.path, p.hash, f.version, f.summary, f.tag, f.dedicated, p.deployed_by, p.deployed_at
 from mill.flow_path p
@@ -89,10 +93,16 @@ on conflict (id) do update set state = excluded.state;
 -- name: settle_held
 -- A round of flows that this worker holds whole, in one statement: the steps that are over, and what the
 -- flows now are. Fenced by each flow's claim; what belongs to a flow that is not ours any more is not
--- written, and it is not among those that come back.
-with held as (
+-- written, and it is not among those that come back. The states are locked before the flows' rows, as
+-- everywhere.
+with states as materialized (
+  select r.id from mill.flow_run r
+  where r.id = any (%(flows)s::uuid[] || %(run_ids)s::uuid[])
+  order by r.id
+  for update
+), held as (
   select q.id from mill.queue q
-  where q.id = any (%(flows)s::uuid[])
+  where q.id = any (%(flows)s::uuid[]) and (select count(*) from states) >= 0
     and ((q.id, q.claim) in (
       select h.id, h.claim from unnest(%(flows)s::uuid[], %(claims)s::uuid[]) as h (id, claim))) is true
   order by q.id
@@ -372,8 +382,16 @@ where q.id = any (%(ids)s::uuid[]) and q.id = p.id
 returning '~' || q.tag;
 
 -- name: end_bodies_of
--- What is left of a flow that could not go on.
-delete from mill.flow_run r where r.root = %(root)s::uuid and r.depth > 0;
+-- What is left of a flow that ends at once: its own state, and those of bodies without a row in queue.
+with gone as (
+  delete from mill.flow_run r
+  where r.id = %(root)s::uuid or (r.root = %(root)s::uuid and r.depth > 0 and %(whole)s
+    and not exists (select from mill.queue q where q.id = r.id))
+  returning r.id
+), items as (
+  delete from mill.flow_item i where i.run = any (array(select g.id from gone g))
+)
+delete from mill.flow_resume f where f.run = any (array(select g.id from gone g));
 
 -- name: set_wakes
 -- Who asks for an approval that has been answered already is looked at again at once.
@@ -610,7 +628,8 @@ values (%(workspace)s, %(key)s, %(result)s::json,
 on conflict (workspace, key) do update set result = excluded.result, expires_at = excluded.expires_at;
 
 -- name: restart_children
--- A flow that begins where another one was: the results before are its own, under new names.
+-- A flow that begins where another one was: the results before are its own, under new names. Only by who
+-- holds it; those of an earlier beginning are older than this one, and not seen.
 insert into mill.completed_job (id, workspace, path, script, tag, priority, status, submitted_at,
   scheduled_for, started_at, completed_at, duration_us, args, result, created_by, worker, attempt, rescues,
   parent_job, is_flow, step, iteration)
@@ -620,7 +639,8 @@ select gen_random_uuid(), c.workspace, c.path, c.script, c.tag, c.priority, c.st
 from mill.completed_job c
 where c.parent_job = %(from)s::uuid
   and (c.step = any (%(steps)s::text[])
-    or (c.step = %(at)s and c.iteration < %(iteration)s));
+    or (c.step = %(at)s and c.iteration < %(iteration)s))
+  and exists (select from mill.queue q where q.id = %(run)s::uuid and q.claim = %(claim)s::uuid);
 
 -- name: forget_results
 -- Everything below a flow whose step says so, its failed tries too, and whatever is inside that. A flow

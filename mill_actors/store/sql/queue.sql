@@ -150,7 +150,8 @@ set running = false, node = null, claim = null, worker = null,
 where q.id = any (%(ids)s::uuid[])
   and ((q.id, q.claim) in (
     select r.id, r.claim from unnest(%(ids)s::uuid[], %(claims)s::uuid[]) as r (id, claim))) is true
-  and q.cancel_requested_at is null
+  -- a flow that is to be cancelled is ended by who claims it next, with all that is inside it
+  and (q.cancel_requested_at is null or q.is_flow)
 returning q.id::text, case when q.begun then '~' || q.tag else q.tag end;
 
 -- name: held_jobs

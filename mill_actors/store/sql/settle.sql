@@ -23,7 +23,7 @@ with outcome as (
   returning q.*
 ), ended as materialized (
   -- A full join is never a nested loop, whatever the sizes are taken for.
-  select o.id as told, o.status, o.result, o.duration_us, o.age_us, g.*
+  select o.id as told, o.claim as told_claim, o.status, o.result, o.duration_us, o.age_us, g.*
   from outcome o
   full join gone g on g.id = o.id and g.claim = o.claim
 ), done as (
@@ -46,7 +46,7 @@ with outcome as (
   where id is not null
 )
 select
-  array(select e.told::text from ended e where e.id is null) as stale,
+  array(select e.told::text || ' ' || e.told_claim::text from ended e where e.id is null) as stale,
   array(select e.id::text from ended e where e.awaited) as awaited;
 
 -- name: landed_jobs
@@ -144,6 +144,8 @@ with target as (
   delete from mill.queue q
   where q.id = (select t.id from target t where not t.is_under_way and (not t.running or %(force)s))
   returning q.*
+), answers as (
+  delete from mill.flow_resume f where f.run = any (array(select g.id from gone g))
 ), done as (
   insert into mill.completed_job (
     id, workspace, path, script, tag, priority, status, submitted_at, scheduled_for, completed_at,
@@ -179,6 +181,8 @@ with late as (
   delete from mill.queue q
   where q.id = any (array(select l.id from late l))
   returning q.*
+), answers as (
+  delete from mill.flow_resume f where f.run = any (array(select g.id from gone g))
 ), done as (
   insert into mill.completed_job (
     id, workspace, path, script, tag, priority, status, submitted_at, scheduled_for, completed_at,
