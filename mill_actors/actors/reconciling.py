@@ -81,14 +81,16 @@ class Reconciling(Pinning):
             missing = [(job, claim) for job, claim in held.items() if job not in here]
             if not missing:
                 return
-            logger.warning("%d jobs were in nobody's hands and go back to the queue", len(missing))
             released = self._session.run(lambda c: claims.release_jobs(c, missing))
         except (StoreUnavailable, ActorDeadError, Timeout, SupervisorError):
             # A Runner that has just ended brings its own Down; an outage ends.
             self._reconcile_later(1.0)
             return
+        if not released:
+            return  # settled meanwhile
+        logger.warning("%d jobs were in nobody's hands and go back to the queue", len(released))
         self._unsettled = max(0, self._unsettled - len(released))
-        self._dry = False
+        self._dry = self._woken_dry = False
 
     def _bury(self, ref: object) -> None:
         for number, handle in list(self._pool.handles.items()):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from queue import Empty, SimpleQueue
+from tempfile import TemporaryDirectory
 from time import monotonic
 from types import TracebackType
 from typing import Literal, Self
@@ -144,8 +145,10 @@ class _Member(Struct):
 class Troupe:
     """As many processes as the configuration says; the one idle longest gives way to another script."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, shares: bool = False) -> None:
+        """`shares`: all processes see one folder as `./shared`, as those of a same_worker flow."""
         self._config = config
+        self._folder = TemporaryDirectory(prefix="mill-shared-") if shares else None
         self._members: list[_Member] = []
         self._ends: SimpleQueue[Played] = SimpleQueue()
 
@@ -158,6 +161,8 @@ class Troupe:
         for member in self._members:
             stop(member.ref)
         self._members.clear()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     @property
     def playing(self) -> int:
@@ -189,7 +194,8 @@ class Troupe:
         limit = limit or self._config.worker.default_timeout_seconds
         member.job = job
         member.deadline = None if limit is None else monotonic() + limit
-        variables = step_variables(flow_job_id=flow, root_flow_job_id=flow, step_id=step)
+        shared = None if self._folder is None else self._folder.name
+        variables = step_variables(flow_job_id=flow, root_flow_job_id=flow, step_id=step, shared=shared)
         member.ref.tell(Play(job, args, variables))
 
     def next_end(self) -> Played:

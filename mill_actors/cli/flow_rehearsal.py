@@ -81,7 +81,7 @@ def rehearse(
     flow = read_version(source)
     disk = Disk(root_of(source))
     world = World(script=disk.script, flow=disk.flow, variables=variables, resources=resources)
-    with Troupe(settings.load()) as troupe:
+    with Troupe(settings.load(), shares=flow.program.value.same_worker) as troupe:
         rehearsal = Rehearsal(flow, encode(arguments), world)
         Direction(rehearsal, troupe, world, _approve if approve else _ask).run()
     assert rehearsal.status is not None

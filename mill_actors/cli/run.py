@@ -202,9 +202,10 @@ def _print(job: Job, result: JobResult, *, json: bool) -> None:
                 "attempt": job.attempt,
             }
         )
-    elif error is None:
+    elif not error:
+        # A flow that failed has a result of its own: what its failure module made of it.
         show(pretty(result.raw))
-    if error is not None:
+    if error:
         say(error)
     again = f", attempt {job.attempt}" if job.attempt > 1 else ""
     say(f"mill: job {job.id} {result.status} in {duration(job.duration_us)}{again}")
