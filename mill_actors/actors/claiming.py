@@ -147,12 +147,15 @@ class Claiming(Dispatching):
         jobs = self._session.insist(work, self.stop_requested, "claim flows")
         if not jobs:
             return None if jobs is None else 0
-        self._flows_in_hand += sum(job.tag != FLOW_TAG for job in jobs)
+        self._flows_in_hand += sum(job.is_flow and job.tag != FLOW_TAG for job in jobs)
         self._unsettled += len(jobs)
         self._context.events.publish(
             Moved(Action.CLAIM, State.QUEUED, State.RUNNING, [job.id for job in jobs], self._holder.worker)
         )
-        send(self._completer, Begin(jobs))
+        flows = [job for job in jobs if job.is_flow]
+        send(self._completer, Begin(flows))
+        # Somebody may have submitted a script under a flow's tag.
+        self._pool.hold([job for job in jobs if not job.is_flow])
         return len(jobs)
 
     def _look_ahead(self) -> None:

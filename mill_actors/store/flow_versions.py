@@ -79,7 +79,8 @@ def make_flow(
     )
     told = msgspec.json.encode([path, options, tag, summary, description], order="deterministic")
     digest = hashlib.sha256(told + b"\0" + value + b"\0" + (schema or b"")).hexdigest()[:16]
-    tag = tag or (f"{workspace}:flow/{path}" if options.dedicated else FLOW_TAG)
+    # A dedicated flow's tag is its own: whoever serves it takes everything under it as this flow's runs.
+    tag = f"{workspace}:flow/{path}" if options.dedicated else tag or FLOW_TAG
     return FlowText(workspace, path, digest, value, tag, options, summary, description, schema)
 
 

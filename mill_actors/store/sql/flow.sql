@@ -97,12 +97,12 @@ on conflict (id) do update set state = excluded.state;
 -- everywhere.
 with states as materialized (
   select r.id from mill.flow_run r
-  where r.id = any (%(flows)s::uuid[] || %(run_ids)s::uuid[])
+  where r.id = any (%(run_ids)s::uuid[])
   order by r.id
   for update
 ), held as (
   select q.id from mill.queue q
-  where q.id = any (%(flows)s::uuid[]) and (select count(*) from states) >= 0
+  where q.id = any (%(flows)s::uuid[]) and (select count(*) from states) is not null
     and ((q.id, q.claim) in (
       select h.id, h.claim from unnest(%(flows)s::uuid[], %(claims)s::uuid[]) as h (id, claim))) is true
   order by q.id
