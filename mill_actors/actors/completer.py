@@ -100,7 +100,7 @@ class Completer(Process):
             self._later,
         )
         #: steps on their way to the Puller, by the serial of their message
-        self._handed: dict[str, int] = {}
+        self._handed: dict[str, tuple[int, str]] = {}
         self._handovers = 0
         #: of the batch in hand: ids that failed because Postgres refused their result
         self._refused: set[str] = set()
@@ -128,6 +128,8 @@ class Completer(Process):
             case Begin(jobs):
                 self._begun.extend(jobs)
             case Release(jobs):
+                for job in jobs:
+                    self._handed.pop(job.id, None)
                 ours = [job for job in jobs if self._held.owns(job.id)]
                 for job in ours:
                     self._held.give_back(job)
@@ -135,7 +137,7 @@ class Completer(Process):
                     send(self._puller, Settled(len(ours), 0))
                 self._released += [job for job in jobs if not self._held.owns(job.id)]
             case Holding(seen, here):
-                self._handed = {job: serial for job, serial in self._handed.items() if serial > seen}
+                self._handed = {job: sent for job, sent in self._handed.items() if sent[0] > seen}
                 self._held.lost(here.union(self._handed))
                 return frozenset(
                     [o.job.id for o in self._finished]
@@ -289,8 +291,12 @@ class Completer(Process):
         return True
 
     def _give_up_flows(self) -> None:
-        """On a stop give the flows back as they are: somebody else goes on with them."""
+        """On a stop give the flows back as they are: somebody else goes on with them.
+
+        And steps that were handed over while the Puller was stopping: nobody has taken them.
+        """
         fences = self._held.fences()
+        fences += [(job, claim) for job, (_, claim) in self._handed.items() if not self._held.owns(job)]
         if not fences:
             return
         try:
@@ -325,7 +331,7 @@ class Completer(Process):
 
     def _hand_over(self, jobs: Sequence[ClaimedJob]) -> None:
         self._handovers += 1
-        self._handed.update(dict.fromkeys([job.id for job in jobs], self._handovers))
+        self._handed.update({job.id: (self._handovers, job.claim) for job in jobs})
         self._context.events.publish(
             Moved(Action.CLAIM, State.QUEUED, State.RUNNING, [job.id for job in jobs], self._holder.worker)
         )

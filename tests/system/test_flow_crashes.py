@@ -287,7 +287,7 @@ def test_flows_end_as_they_should_however_often_nodes_are_killed(works: Works) -
 
 
 def test_nodes_that_are_drained_hand_their_flows_on(works: Works) -> None:
-    works.deploy(count=20)
+    works.deploy(count=40)
     works.node()
     works.submit()
     for _ in range(2):
