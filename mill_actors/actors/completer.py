@@ -44,9 +44,10 @@ from mill_actors.store.flow_values import Library
 from mill_actors.store.flow_versions import FLOW_TAG
 from mill_actors.store.jobs import job_attempts
 from mill_actors.store.logs import LogChunk, write_what_goes
+from mill_actors.store.nodes import MAX_RESCUES
 from mill_actors.store.notify import ring_queue, ring_settled
 from mill_actors.store.settlement import FlowPart, Retrial
-from mill_actors.store.transitions import MAX_RESCUES, FlowWorker
+from mill_actors.store.transitions import FlowWorker
 from supervisors import Process, Reason, send, send_after
 
 logger = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ class Completer(Process):
             self._cancel_steps,
             self._later,
         )
-        #: steps on their way to the Puller, by the serial of their message
+        #: steps on their way to the Puller, each with the serial of its message and its claim
         self._handed: dict[str, tuple[int, str]] = {}
         self._handovers = 0
         #: of the batch in hand: ids that failed because Postgres refused their result

@@ -23,11 +23,11 @@ from mill_actors.flows.expressions import Evaluator
 from mill_actors.flows.interpreter import Interpreter
 from mill_actors.flows.recovery import OpenChild
 from mill_actors.flows.run import Run
-from mill_actors.flows.state import Ended, Ending, Event, Phase, Woken
+from mill_actors.flows.state import RESTING, Ended, Ending, Event, Phase, Woken
 from mill_actors.flows.version import FlowVersion
 from mill_actors.ids import new_id
 from mill_actors.jobs.job import ClaimedJob
-from mill_actors.jobs.outcome import Outcome, error_result
+from mill_actors.jobs.outcome import CANCELED, Outcome
 from mill_actors.jobs.script import Script
 from mill_actors.runtimes.shared import SharedFolders
 from mill_actors.store.concurrency import Key, concurrency_key, leave_places, take_place
@@ -41,7 +41,7 @@ from mill_actors.store.jobs import job_attempts
 from mill_actors.store.logs import LogChunk
 from mill_actors.store.queries import sql
 from mill_actors.store.settlement import Retrial, landed
-from mill_actors.store.transitions import answers, deadline_of, first_event, owner_of, recovered
+from mill_actors.store.transitions import MOST_ROUNDS, answers, deadline_of, first_event, owner_of, recovered
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +53,8 @@ LAST_KEPT = 2
 PLACE_SECONDS = 0.2
 #: … and this is what its timer is called.
 PLACES = "places"
-#: Rounds of thousands of transitions without a step, after which a loop is taken for endless.
-MOST_ROUNDS = 100
-_RESTING = {Phase.SLEEPING, Phase.SUSPENDED}
 #: What a step costs in memory until it is written, beside its texts.
 STEP_BYTES = 1000
-_CANCELED = error_result("Canceled", "Job canceled")
 
 
 class Flying(Struct):
@@ -173,7 +169,7 @@ class HeldValues(RoundValues):
 class HeldFlows:
     """All flows in hand of one worker.
 
-    `hand_over` gives steps to the Puller, `later` sends the Completer a message after seconds, `cancel`
+    Steps to be run wait in `to_hand`; `later` sends the Completer a message after seconds, `cancel`
     asks for steps to be cancelled.
     """
 
@@ -311,7 +307,7 @@ class HeldFlows:
         for row in rows:
             run = held.flows.runs[row.id]
             events: Sequence[Event]
-            if run.state.phase in _RESTING:
+            if run.state.phase in RESTING:
                 held.resting[run.id] = monotonic() + (row.wake_in_seconds or 0.0)
                 if run.state.phase is Phase.SLEEPING and not row.is_due:
                     self._wake_later(held, run)
@@ -329,7 +325,7 @@ class HeldFlows:
             if run.id not in held.flows.runs:
                 continue  # what is inside it has ended it
             held.flows.feed(run, event)
-            if run.id not in held.flows.runs or run.state.phase not in _RESTING:
+            if run.id not in held.flows.runs or run.state.phase not in RESTING:
                 held.resting.pop(run.id, None)
 
     def _run(self, connection: Connection, held: Held, row: HeldRun) -> Run:
@@ -361,7 +357,7 @@ class HeldFlows:
         held, job = flying.flow, flying.job
         held.rounds = 0
         status: Ending = outcome.verdict.value
-        result = _CANCELED if status == "cancelled" else outcome.result
+        result = CANCELED if status == "cancelled" else outcome.result
         self._is_over(flying, status, result, outcome.ended_at, outcome.duration_us)
         if not held.is_cancelled:
             event = Ended(job.step.id, job.iteration, job.id, status, result, args=job.args)
@@ -402,7 +398,7 @@ class HeldFlows:
 
     def _cancel_waiting(self, flying: Flying) -> None:
         """End a step of a cancelled flow that nobody runs."""
-        self._is_over(flying, "cancelled", _CANCELED, monotonic(), 0)
+        self._is_over(flying, "cancelled", CANCELED, monotonic(), 0)
 
     def hear_retrial(self, retrial: Retrial) -> None:
         """Take a failed attempt of a step that its script's own policy tries again."""
@@ -687,7 +683,7 @@ class HeldFlows:
         told = held.told
         for run in held.flows.runs.values():
             told.runs.pop(run.id, None)
-            told.ended.append(RunEnd(run, "cancelled", _CANCELED, "", ""))
+            told.ended.append(RunEnd(run, "cancelled", CANCELED, "", ""))
         held.flows.runs.clear()
         held.flows.blocked.clear()
         told.parks.clear()

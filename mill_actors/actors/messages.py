@@ -18,8 +18,6 @@ from mill_actors.jobs.script import Script
 from mill_actors.store.logs import LogChunk
 from mill_actors.store.settlement import Retrial
 
-Fence = tuple[str, str]
-
 #: Jobs that ended without a start say nothing about how long the next ones take.
 NOT_RUN = -1
 

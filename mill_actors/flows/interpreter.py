@@ -1,6 +1,6 @@
 """Transitions of many bodies at a time: what one ends, the one around it hears of, until all is quiet.
 
-Nothing is written here: `Effects` is what a driver (`store.flows`, `actors.held_flows`, `rehearsal`)
+Nothing is written here: `Effects` is what a driver (`store.transitions`, `actors.held_flows`, `rehearsal`)
 has to write, all of it in one transaction. What an expression names and nobody has at hand blocks its
 body; the driver writes what is pending, fetches, and goes on.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from time import time
 
 import msgspec
@@ -376,8 +376,3 @@ def _is_plain(args: bytes) -> bool:
     except (TypeError, ValueError):
         return False
     return True
-
-
-def names_of(blocked: Iterable[tuple[Run, Event, frozenset[str]]]) -> set[tuple[str, str]]:
-    """Return (run, name) of all that has to be fetched."""
-    return {(run.id, name) for run, _, names in blocked for name in names}

@@ -26,6 +26,10 @@ class Phase(enum.IntEnum):
     FAILURE = 5  # the failure module
 
 
+#: What a body is in while it has no child: an event or its time wakes it.
+RESTING = {Phase.SLEEPING, Phase.SUSPENDED}
+
+
 class Cause(enum.IntEnum):
     """Why the failure module runs: what it is told is made again from this, should it get lost."""
 

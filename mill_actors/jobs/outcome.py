@@ -41,3 +41,7 @@ def error_result(name: str, message: str, stack: str = "") -> bytes:
         # A lone surrogate in somebody's message: keep the text, escape what is not Unicode.
         clean = {key: text.encode("utf-8", "backslashreplace").decode() for key, text in error.items()}
         return orjson.dumps({"error": clean})
+
+
+#: The result of what somebody cancelled.
+CANCELED = error_result("Canceled", "Job canceled")

@@ -20,6 +20,7 @@ from mill_actors.flows.program import FAILURE, PREPROCESSOR, Step
 from mill_actors.flows.recovery import ChildRow, OpenChild, recover
 from mill_actors.flows.run import Owner, Run
 from mill_actors.flows.state import (
+    RESTING,
     Begin,
     Ended,
     Ending,
@@ -32,7 +33,7 @@ from mill_actors.flows.state import (
 from mill_actors.flows.version import FlowVersion
 from mill_actors.ids import new_id
 from mill_actors.jobs.job import ClaimedJob
-from mill_actors.jobs.outcome import Outcome, error_result
+from mill_actors.jobs.outcome import CANCELED, Outcome, error_result
 from mill_actors.store.arrays import literal, numbers
 from mill_actors.store.cancelled import cancelled_result
 from mill_actors.store.concurrency import Key, free_and_admit
@@ -42,12 +43,8 @@ from mill_actors.store.flow_values import Library, RoundValues
 from mill_actors.store.holder import Holder
 from mill_actors.store.queries import sql
 
-#: A flow that was rescued this often has killed its nodes.
-MAX_RESCUES = 3
 #: Rounds of thousands of transitions in one settle, after which a loop is taken for endless.
 MOST_ROUNDS = 100
-_CANCELED = error_result("Canceled", "Job canceled")
-_RESTING = {Phase.SLEEPING, Phase.SUSPENDED}
 
 
 class StepEnded(Struct, frozen=True):
@@ -73,7 +70,7 @@ def step_ended(outcome: Outcome) -> StepEnded | None:
     if job.parent_job is None or job.depth is None or job.step is None:
         return None
     status: Ending = outcome.verdict.value
-    result = _CANCELED if status == "cancelled" else outcome.result
+    result = CANCELED if status == "cancelled" else outcome.result
     event = Ended(job.step, job.iteration, job.id, status, result, args=job.args.encode())
     return StepEnded(job.parent_job, job.depth, event)
 
@@ -260,7 +257,7 @@ class _Round:
                     # What it was just told is in the rows too, and must not count twice.
                     self._settle_blocked()
                     self._write()
-                if run.id in self._flows.runs and not (heard and run.state.phase in _RESTING):
+                if run.id in self._flows.runs and not (heard and run.state.phase in RESTING):
                     self._recover(run, is_due=is_due)
         for job_id, (args, start, is_cancelled, now, _) in ours.items():
             if job_id in locked:
@@ -331,10 +328,10 @@ class _Round:
         """Feed a run that was woken, or whose worker died, what its rows say."""
         state = run.state
         self._connection.execute(sql.notice_runs, {"ids": [run.id]})
-        if state.phase in _RESTING:
+        if state.phase in RESTING:
             self._flows.feed(run, Woken(is_due, answers(self._connection, run)))
             self._settle_blocked()
-            if run.id in self._flows.runs and run.state.phase in _RESTING:
+            if run.id in self._flows.runs and run.state.phase in RESTING:
                 row = self._connection.execute(sql.wake_left, {"ids": [run.id], "now": None}).fetchone()
                 if row is not None:
                     self._parks.setdefault(run.id, None)
