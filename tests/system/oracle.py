@@ -65,7 +65,9 @@ class Oracle:
 
     def lines(self, kind: str | None = None) -> list[Line]:
         lines = []
-        for text in self._ledger.read_text().splitlines():
+        # A line may be half there: it is being written.
+        whole, _, _ = self._ledger.read_text().rpartition("\n")
+        for text in whole.splitlines():
             what, job, pid, at = text.split()
             if kind in (None, what):
                 lines.append(Line(what, job, int(pid), int(at)))
