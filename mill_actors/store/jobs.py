@@ -152,30 +152,32 @@ def list_jobs(
     Steps of flows are left out, unless `steps` asks for them.
     """
     found: list[ListedJob] = []
-    if status in (None, "queued", "running"):
-        rows = connection.execute(
-            sql.list_queued_jobs,
-            {
-                "workspace": workspace,
-                "path": path,
-                "running": None if status is None else status == "running",
-                "steps": steps,
-                "limit": limit,
-            },
-        ).fetchall()
-        found += [ListedJob(*row) for row in rows]
-    if status not in ("queued", "running") and len(found) < limit:
-        rows = connection.execute(
-            sql.list_completed_jobs,
-            {
-                "workspace": workspace,
-                "path": path,
-                "status": status,
-                "steps": steps,
-                "limit": limit - len(found),
-            },
-        ).fetchall()
-        found += [ListedJob(*row) for row in rows]
+    with connection.transaction():
+        connection.execute(sql.plan_for_values)
+        if status in (None, "queued", "running"):
+            rows = connection.execute(
+                sql.list_queued_jobs,
+                {
+                    "workspace": workspace,
+                    "path": path,
+                    "running": None if status is None else status == "running",
+                    "steps": steps,
+                    "limit": limit,
+                },
+            ).fetchall()
+            found += [ListedJob(*row) for row in rows]
+        if status not in ("queued", "running") and len(found) < limit:
+            rows = connection.execute(
+                sql.list_completed_jobs,
+                {
+                    "workspace": workspace,
+                    "path": path,
+                    "status": status,
+                    "steps": steps,
+                    "limit": limit - len(found),
+                },
+            ).fetchall()
+            found += [ListedJob(*row) for row in rows]
     return found
 
 

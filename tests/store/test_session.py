@@ -135,7 +135,13 @@ def test_nowhere_is_unavailable_and_nonsense_is_a_fault_of_the_configuration() -
 
 
 def settings(connection: Connection) -> list[str]:
-    names = ("enable_seqscan", "enable_bitmapscan", "jit", "idle_in_transaction_session_timeout")
+    names = (
+        "enable_seqscan",
+        "enable_bitmapscan",
+        "jit",
+        "plan_cache_mode",
+        "idle_in_transaction_session_timeout",
+    )
     rows = [connection.execute("select current_setting(%s)", [name]).fetchone() for name in names]
     return [row[0] for row in rows if row is not None]
 
@@ -143,12 +149,12 @@ def settings(connection: Connection) -> list[str]:
 def test_scans_are_off_where_the_session_is_our_own(floor: Floor) -> None:
     """Through a pooler the setting would be anybody's: there the role brings it (docs/roles.md)."""
     with floor.database.connect() as own:
-        assert settings(own) == ["off", "off", "off", "10s"]
+        assert settings(own) == ["off", "off", "off", "force_generic_plan", "10s"]
     pooled = Database(floor.dsn, direct_dsn=floor.dsn)
     with pooled.connect() as theirs:
         assert settings(theirs)[:2] == ["on", "on"]
     with pooled.connect(direct=True) as own:
-        assert settings(own) == ["off", "off", "off", "10s"]
+        assert settings(own) == ["off", "off", "off", "force_generic_plan", "10s"]
 
 
 @pytest.mark.parametrize("prepare", [True, False])

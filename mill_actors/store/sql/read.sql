@@ -54,6 +54,11 @@ from mill.job_attempt a
 where a.workspace = %(workspace)s and a.job = %(id)s::uuid
 order by a.attempt, a.ended_at;
 
+-- name: plan_for_values
+-- For statements with filters that may be missing, in their transaction: the others are planned once, for
+-- any values (connection.py).
+set local plan_cache_mode = force_custom_plan;
+
 -- name: list_queued_jobs
 select q.id::text, q.path, case when q.running or q.begun then 'running' else 'queued' end as status, q.tag,
   q.submitted_at, q.scheduled_for, q.claimed_at as started_at, null::timestamptz as completed_at,
