@@ -164,6 +164,7 @@ CREATE TABLE mill.flow (
     options json DEFAULT '{}'::json NOT NULL,
     created_by text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    rest json DEFAULT '{}'::json NOT NULL,
     CONSTRAINT flow_hash_is_hex CHECK ((hash ~ '^[0-9a-f]{16}$'::text))
 );
 

@@ -12,7 +12,7 @@ from mill_actors.cli.arguments import read_arguments, read_json
 from mill_actors.cli.database import open_client
 from mill_actors.cli.faults import FAILED
 from mill_actors.cli.flow_rehearsal import rehearse
-from mill_actors.cli.output import Json, draw, say, show, show_json
+from mill_actors.cli.output import Json, draw, raw_json, say, show, show_json
 from mill_actors.cli.run import follow, is_good, run_job
 from mill_actors.cli.settings import DATABASE, Settings, with_settings
 from mill_actors.errors import InvalidArgs, InvalidFlow
@@ -125,7 +125,7 @@ def show_(
 ) -> None:
     """Draw a flow; of a run with the states of its steps.
 
-    With --json: the flow's value, and the run's status.
+    With --json: the flow's document as it was deployed, and the run's status.
 
     \b
     Example:
@@ -134,6 +134,7 @@ def show_(
     """
     from mill_actors.cli.flow_graph import draw_tree, mermaid
     from mill_actors.flows.program import compile_flow
+    from mill_actors.jobs.jsons import encode
 
     status: dict[str, Any] | None = None
     address = ""
@@ -143,19 +144,18 @@ def show_(
             status = client.flow_status(what)
             title = f"{found.version.path}  {found.ending or 'open'}"
             address = found.body.address
-            value = client.flow_value(found.version.hash)
+            document = client.flow_version(found.version.hash).document
     elif Path(what).exists():
-        title, value = _on_disk(Path(what))
+        title, document = _on_disk(Path(what))
     else:
         with open_client(settings.load()) as client:
             deployed = client.flow(what)
-        title, value = deployed.path + (f"  {deployed.summary}" if deployed.summary else ""), deployed.value
-    program = compile_flow(value.encode())
+        title = deployed.path + (f"  {deployed.summary}" if deployed.summary else "")
+        document = deployed.document
+    program = compile_flow(encode(document["value"]))
     body = program.bodies[address]
     if json:
-        import orjson
-
-        show_json({"value": orjson.Fragment(value), "status": status})
+        show_json({"document": raw_json(encode(document).decode()), "status": status})
     elif as_mermaid:
         show(mermaid(program, body, status))
     else:
@@ -233,7 +233,7 @@ def restart(
     raise typer.Exit(0 if is_good(result.status) else FAILED)
 
 
-def _on_disk(given: Path) -> tuple[str, str]:
+def _on_disk(given: Path) -> tuple[str, dict[str, Any]]:
     from mill_actors.cli.flow_sources import NOWHERE, any_flow, read_flows
 
     source = any_flow(given)
@@ -241,7 +241,7 @@ def _on_disk(given: Path) -> tuple[str, str]:
     if faults:
         raise InvalidFlow(faults)
     title = str(given) if source.path == NOWHERE else source.path
-    return title, flows[0].document.value_json.decode()
+    return title, flows[0].document.whole
 
 
 def _is_id(text: str) -> bool:

@@ -166,6 +166,7 @@ def make_flows(workspace: str, flows: Sequence[ReadFlow]) -> list[FlowText]:
                 summary=told.summary,
                 description=told.description,
                 schema=None if told.schema is None else encode(told.schema),
+                rest=told.rest_json,
             )
         )
     return made

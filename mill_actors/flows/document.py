@@ -28,6 +28,7 @@ from mill_actors.flows.fault import Fault, kind, shown
 from mill_actors.flows.shapes import FLOW
 from mill_actors.flows.steps import Steps
 from mill_actors.flows.validation import LANGUAGES, oversize
+from mill_actors.jobs.jsons import decode
 
 Durability = Literal["step", "flow"]
 
@@ -51,8 +52,24 @@ class FlowDocument(Struct, frozen=True):
     timeout: float | None = None
     #: What is written down at once: every step's end, or the flow's alone.
     durability: Durability = "step"
-    #: All other fields of the document, known to Windmill or not.
+    #: All other fields as they stand: options as they were written, and what nobody here has heard of.
     rest: Mapping[str, Any] = {}
+
+    @property
+    def whole(self) -> dict[str, Any]:
+        """The document again."""
+        return whole(self.summary, self.description, self.schema, decode(self.value_json), self.rest)
+
+    @property
+    def rest_json(self) -> bytes:
+        """Equal ones have equal texts."""
+        return _canonical(self.rest)
+
+
+def whole(summary: str, description: str, schema: Any, value: Any, rest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a document from what is kept of it."""
+    told = {"summary": summary, "description": description, "schema": schema, "value": value}
+    return {key: item for key, item in told.items() if key in _ALWAYS or item} | dict(rest)
 
 
 def read_flow(
@@ -85,7 +102,8 @@ def read_flow(
         priority=document.get("priority"),
         timeout=document.get("timeout"),
         durability=document.get("durability") or "step",
-        rest={key: item for key, item in document.items() if key not in _READ},
+        # An empty description is there, or is not: only this tells.
+        rest={key: item for key, item in document.items() if key not in _OWN or not (key in _ALWAYS or item)},
     )
 
 
@@ -112,8 +130,10 @@ def _durability(told: Inspection, value: Any, path: str) -> None:
         told.fault(path, f'must be "step" or "flow", not {shown(value)}')
 
 
-#: What `FlowDocument` has a field for.
-_READ: Mapping[str, Check] = {
+_ALWAYS = ("summary", "value")
+#: What `FlowDocument` has a field for that says it word for word, if it says something.
+_OWN = (*_ALWAYS, "description", "schema")
+_DOCUMENT: Mapping[str, Check] = {
     "summary": text,
     "description": optional(text),
     "schema": optional(record({})),
@@ -123,9 +143,6 @@ _READ: Mapping[str, Check] = {
     "priority": optional(integer(0, 100)),
     "timeout": optional(number(above=True)),
     "durability": optional(_durability),
-}
-_DOCUMENT: Mapping[str, Check] = {
-    **_READ,
     "on_behalf_of_email": optional(text),
     "visible_to_runner_only": optional(boolean),
     "ws_error_handler_muted": optional(boolean),

@@ -12,6 +12,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mill_actors.errors import FlowNotFound
+from mill_actors.flows.document import whole
+from mill_actors.jobs.jsons import decode
 from mill_actors.store import flow_control, flow_status, flow_versions, shared_values, submission
 from mill_actors.store.connection import Connection
 from mill_actors.store.flow_status import FlowJob, FlowStepRow
@@ -23,7 +25,7 @@ T = TypeVar("T")
 
 
 class DeployedFlow(Struct, frozen=True):
-    """A path's flow with all that is stored of it; `value` and `schema` are JSON text."""
+    """A path's flow with all that is stored of it; `value`, `schema` and `rest` are JSON text."""
 
     path: str
     hash: str
@@ -32,11 +34,18 @@ class DeployedFlow(Struct, frozen=True):
     description: str
     value: str
     schema: str | None
+    rest: str
     tag: str
     dedicated: bool
     options: Any
     created_by: str
     created_at: datetime
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The document it was deployed from."""
+        schema = None if self.schema is None else decode(self.schema)
+        return whole(self.summary, self.description, schema, decode(self.value), decode(self.rest))
 
 
 class FlowCalls(ABC):
@@ -70,24 +79,25 @@ class FlowCalls(ABC):
         """Return what a path means now; raise `FlowNotFound`, with similar paths if there are any."""
 
         def work(own: Connection) -> DeployedFlow:
-            row = own.execute(sql.flow_document, {"workspace": self.workspace, "path": path}).fetchone()
-            if row is None:
+            found = self._version(own, path, None)
+            if found is None:
                 flow_versions.flow_by_path(own, self.workspace, path)  # knows similar ones
                 raise FlowNotFound(self.workspace, path)
-            return DeployedFlow(*row)
+            return found
 
         return self._run(work)
 
-    def flow_value(self, digest: str) -> str:
-        """Return the `value` of one version, as JSON; raise `FlowNotFound`."""
+    def flow_version(self, digest: str) -> DeployedFlow:
+        """Return one version, whatever its path means now; raise `FlowNotFound`."""
+        found = self._run(lambda own: self._version(own, None, digest))
+        if found is None:
+            raise FlowNotFound(self.workspace, digest)
+        return found
 
-        def work(own: Connection) -> str:
-            found = flow_versions.flow_by_hash(own, self.workspace, digest)
-            if found is None:
-                raise FlowNotFound(self.workspace, digest)
-            return found.value.decode()
-
-        return self._run(work)
+    def _version(self, own: Connection, path: str | None, digest: str | None) -> DeployedFlow | None:
+        told = {"workspace": self.workspace, "path": path, "hash": digest}
+        row = own.execute(sql.flow_document, told).fetchone()
+        return None if row is None else DeployedFlow(*row)
 
     # -- runs ----------------------------------------------------------------------
 

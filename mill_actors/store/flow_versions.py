@@ -25,7 +25,7 @@ FLOW_TAG = "flow"
 
 
 class FlowText(Struct, frozen=True):
-    """A version of a flow as it is stored: `value` and `schema` are JSON text."""
+    """A version of a flow as it is stored: `value`, `schema` and `rest` are JSON text."""
 
     workspace: str
     path: str
@@ -36,6 +36,8 @@ class FlowText(Struct, frozen=True):
     summary: str = ""
     description: str = ""
     schema: bytes | None = None
+    #: what its document says beside these, as it stands there
+    rest: bytes = b"{}"
 
 
 class ListedFlow(Struct, frozen=True):
@@ -61,6 +63,7 @@ def make_flow(
     summary: str = "",
     description: str = "",
     schema: bytes | None = None,
+    rest: bytes = b"{}",
 ) -> FlowText:
     """Name a version by its content; `value` must have been found without faults.
 
@@ -78,10 +81,10 @@ def make_flow(
         priority=given.priority or (options.priority if options else 0),
     )
     told = msgspec.json.encode([path, options, tag, summary, description], order="deterministic")
-    digest = hashlib.sha256(told + b"\0" + value + b"\0" + (schema or b"")).hexdigest()[:16]
+    digest = hashlib.sha256(b"\0".join([told, value, schema or b"", rest])).hexdigest()[:16]
     # A dedicated flow's tag is its own: whoever serves it takes everything under it as this flow's runs.
     tag = f"{workspace}:flow/{path}" if options.dedicated else tag or FLOW_TAG
-    return FlowText(workspace, path, digest, value, tag, options, summary, description, schema)
+    return FlowText(workspace, path, digest, value, tag, options, summary, description, schema, rest)
 
 
 def deploy_flow(connection: Connection, flow: FlowText, deployed_by: str) -> bool:
@@ -99,6 +102,7 @@ def deploy_flow(connection: Connection, flow: FlowText, deployed_by: str) -> boo
                 "description": flow.description,
                 "value": flow.value.decode(),
                 "schema": None if flow.schema is None else flow.schema.decode(),
+                "rest": flow.rest.decode(),
                 "tag": flow.tag,
                 "dedicated": flow.options.dedicated,
                 "options": msgspec.json.encode(flow.options).decode(),

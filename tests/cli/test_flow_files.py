@@ -13,6 +13,7 @@ from mill_actors.cli.flow_files import FlowFileError, read_document
 from mill_actors.store.client import Client
 from tests.cli.conftest import Mill
 from tests.cli.test_deploy import write
+from tests.flows.corpus import BIG, document, with_unheard
 
 CODE = "def main(x=0):\n    return x\n"
 RAW = """\
@@ -260,6 +261,25 @@ def test_flows_are_deployed_after_scripts(mill: Mill, dsn: str) -> None:
     told = mill("flow", "show", "f/billing/runn", code=2).err
     assert "There is no flow 'f/billing/runn'" in told
     assert "Did you mean f/billing/run" in told
+
+
+def test_what_was_deployed_is_read_back_as_it_stood(mill: Mill, dsn: str) -> None:
+    told = with_unheard(document(BIG, description="", on_behalf_of_email="ada@example.com", tag="gpu"))
+    more = {"dedicated_worker": False, "visible_to_runner_only": True, "ws_error_handler_muted": False}
+    write(mill.folder, {"f/a/one.flow.json": json.dumps(told | more)})
+    on_disk = mill("flow", "show", "f/a/one.flow.json", "--json").json
+    assert on_disk == {"document": told | more, "status": None}
+    assert [row["changed"] for row in mill("deploy", "f", "--json").json] == [True]
+    assert [row["changed"] for row in mill("deploy", "f", "--json").json] == [False]
+    assert mill("flow", "show", "f/a/one", "--json").json == on_disk
+    job = mill("flow", "run", "f/a/one", "--no-wait").out.strip()
+    # A field beside the value is part of what a version is named by; a run keeps the one it began with.
+    write(mill.folder, {"f/a/one.flow.json": json.dumps(told | more | {"unheard_of": 3})})
+    assert [row["changed"] for row in mill("deploy", "f", "--json").json] == [True]
+    assert mill("flow", "show", "f/a/one", "--json").json["document"]["unheard_of"] == 3
+    assert mill("flow", "show", job, "--json").json["document"] == told | more
+    with Client(dsn) as client:
+        assert (client.flow("f/a/one").tag, client.flow("f/a/one").schema is None) == ("gpu", False)
 
 
 def test_a_flow_is_deployed_by_its_folder_its_document_or_its_plain_file(mill: Mill, dsn: str) -> None:

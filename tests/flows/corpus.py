@@ -200,3 +200,17 @@ def files() -> dict[str, Any]:
 
 
 DOCUMENTS: dict[str, Any] = {name: document(value) for name, value in VALUES.items()} | files()
+
+#: Members that name something: every one of them means what it says.
+_NAMED = {"input_transforms", "flow_env", "properties"}
+UNHEARD = {"since": "tomorrow", "n": 2**70, "in": [None, {}, ""], "ß": 0.1}
+
+
+def with_unheard(told: Any, key: str = "") -> Any:
+    """The same with fields that nobody has heard of in every object of the format."""
+    if isinstance(told, list):
+        return [with_unheard(item) for item in told]
+    if not isinstance(told, dict):
+        return told
+    inner = {name: with_unheard(item, name) for name, item in told.items()}
+    return inner if key in _NAMED else inner | {"unheard_of": UNHEARD}

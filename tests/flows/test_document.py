@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from unittest import mock
@@ -11,12 +12,13 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mill_actors.errors import InvalidFlow
 from mill_actors.flows import document as module
 from mill_actors.flows.definition import Identity, decode_flow
 from mill_actors.flows.document import FlowDocument, read_flow
-from tests.flows.corpus import BIG, DOCUMENTS, SCHEMA, changed, document, flow, raw, static
+from tests.flows.corpus import BIG, DOCUMENTS, SCHEMA, changed, document, flow, raw, static, with_unheard
 
 FAULTS: list[tuple[Any, str]] = [
     (None, "document: must be an object, not null"),
@@ -80,8 +82,8 @@ def test_what_was_read_says_what_the_document_says(name: str) -> None:
 
 
 def test_the_fields() -> None:
-    assert read_flow({"summary": "A", "value": flow()}) == FlowDocument(
-        "A", "", None, b'{"modules":[]}', decode_flow(b'{"modules":[]}')
+    assert read_flow({"summary": "A", "value": flow(), "tag": None}) == FlowDocument(
+        "A", "", None, b'{"modules":[]}', decode_flow(b'{"modules":[]}'), rest={"tag": None}
     )
     found = read_flow(
         document(
@@ -97,13 +99,28 @@ def test_the_fields() -> None:
     )
     assert (found.tag, found.dedicated, found.priority, found.timeout) == ("gpu", True, 3, 1.5)
     assert (found.durability, found.schema) == ("flow", SCHEMA)
-    assert found.rest == {"on_behalf_of_email": "bob@example.com", "new_in_windmill": {"x": 1}}
+    assert (found.rest["on_behalf_of_email"], found.rest["new_in_windmill"]) == ("bob@example.com", {"x": 1})
 
 
 def test_null_is_no_option() -> None:
     names = ["description", "schema", "tag", "dedicated_worker", "priority", "timeout", "durability"]
     found = read_flow({"summary": "", "value": flow(), **dict.fromkeys(names)})
-    assert found == read_flow({"summary": "", "value": flow()})
+    assert replace(found, rest={}) == read_flow({"summary": "", "value": flow()})
+
+
+@pytest.mark.parametrize("make", [lambda told: told, with_unheard], ids=["as it is", "with unknown fields"])
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_what_was_read_is_the_whole_document_still(name: str, make: Callable[[Any], Any]) -> None:
+    told = make(DOCUMENTS[name])
+    assert read_flow(told).whole == told
+
+
+@pytest.mark.parametrize("empty", [None, "", {}])
+@pytest.mark.parametrize("field", ["description", "schema", "tag", "durability", "unheard_of"])
+def test_a_field_that_says_nothing_is_there_still(field: str, empty: Any) -> None:
+    told = {"summary": "", "value": flow(), field: empty}
+    with suppress(InvalidFlow):
+        assert read_flow(told).whole == told
 
 
 def test_equal_values_have_equal_texts() -> None:

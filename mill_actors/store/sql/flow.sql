@@ -3,10 +3,10 @@
 -- own rows in queue.
 
 -- name: put_flow
-insert into mill.flow (workspace, hash, path, summary, description, value, schema, tag, dedicated, options,
-  created_by)
+insert into mill.flow (workspace, hash, path, summary, description, value, schema, rest, tag, dedicated,
+  options, created_by)
 values (%(workspace)s, %(hash)s, %(path)s, %(summary)s, %(description)s, %(value)s::json, %(schema)s::json,
-  %(tag)s, %(dedicated)s, %(options)s::json, %(created_by)s)
+  %(rest)s::json, %(tag)s, %(dedicated)s, %(options)s::json, %(created_by)s)
 on conflict (workspace, hash) do nothing;
 
 -- name: point_flow_path
@@ -46,11 +46,12 @@ where p.workspace = %(workspace)s
 order by p.path;
 
 -- name: flow_document
-select f.path, f.hash, f.version, f.summary, f.description, f.value::text, f.schema::text, f.tag, f.dedicated,
-  f.options, f.created_by, f.created_at
-from mill.flow_path p
-join mill.flow f on f.workspace = p.workspace and f.hash = p.hash
-where p.workspace = %(workspace)s and p.path = %(path)s;
+-- One version; without a hash the one that a path means.
+select f.path, f.hash, f.version, f.summary, f.description, f.value::text, f.schema::text, f.rest::text, f.tag,
+  f.dedicated, f.options, f.created_by, f.created_at
+from mill.flow f
+where f.workspace = %(workspace)s and f.hash = coalesce(%(hash)s,
+  (select p.hash from mill.flow_path p where p.workspace = %(workspace)s and p.path = %(path)s));
 
 -- name: lock_runs
 -- All runs of one depth that something happened to, in the order of their ids. What the queue says of
