@@ -22,6 +22,7 @@ from examples.flows.billing_world import PERIOD, make_world
 from mill_actors.actors.life import Node
 from mill_actors.cli.flow_graph import draw_tree
 from mill_actors.cli.flow_sources import find_flows, make_flows, read_flows
+from mill_actors.cli.flow_states import RunStates
 from mill_actors.cli.sources import find_sources, make_scripts
 from mill_actors.config import Config
 from mill_actors.store.client import Client
@@ -166,5 +167,6 @@ def _show(bill: Bill, expected: Expected, service: BillingService) -> None:
 def draw(client: Client, bill: Bill) -> None:
     """Draw the flow with what became of its steps, as `mill flow show` does."""
     job = client.flow_job(bill.flow)
+    states = RunStates("", bill.status, client.flow_tallies(bill.flow))
     say("")
-    console.print(draw_tree(f"{FLOW}  {bill.flow}", job.version.program, job.body, bill.status))
+    console.print(draw_tree(f"{FLOW}  {bill.flow}", job.version.program, job.body, states))

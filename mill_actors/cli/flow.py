@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,9 @@ from mill_actors.cli.output import Json, draw, raw_json, say, show, show_json
 from mill_actors.cli.run import follow, is_good, run_job
 from mill_actors.cli.settings import DATABASE, Settings, with_settings
 from mill_actors.errors import InvalidArgs, InvalidFlow
+
+if TYPE_CHECKING:
+    from mill_actors.flows.tally import Tallies
 
 flow = typer.Typer(
     help="Check flows, run them, look at them, answer what they ask.\n\n"
@@ -125,23 +128,29 @@ def show_(
 ) -> None:
     """Draw a flow; of a run with the states of its steps.
 
-    With --json: the flow's document as it was deployed, and the run's status.
+    Steps inside loops are told in counts. With --json: the flow's document as it was deployed, the run's
+    status, and the counts of what is inside its loops and branches.
 
     \b
     Example:
       mill flow show f/billing/run
       mill flow show 01a20426-f3a9-747d-8fb4-085a8b191ae0 --mermaid
     """
+    import msgspec
+
     from mill_actors.cli.flow_graph import draw_tree, mermaid
+    from mill_actors.cli.flow_states import RunStates
     from mill_actors.flows.program import compile_flow
     from mill_actors.jobs.jsons import encode
 
     status: dict[str, Any] | None = None
+    tallies: Tallies | None = None
     address = ""
     if _is_id(what):
         with open_client(settings.load()) as client:
             found = client.flow_job(what)
             status = client.flow_status(what)
+            tallies = client.flow_tallies(what)
             title = f"{found.version.path}  {found.ending or 'open'}"
             address = found.body.address
             document = client.flow_version(found.version.hash).document
@@ -155,11 +164,12 @@ def show_(
     program = compile_flow(encode(document["value"]))
     body = program.bodies[address]
     if json:
-        show_json({"document": raw_json(encode(document).decode()), "status": status})
+        inside = None if tallies is None else msgspec.to_builtins(tallies)
+        show_json({"document": raw_json(encode(document).decode()), "status": status, "inside": inside})
     elif as_mermaid:
-        show(mermaid(program, body, status))
+        show(mermaid(program, body, RunStates(address, status, tallies)))
     else:
-        draw(draw_tree(title, program, body, status))
+        draw(draw_tree(title, program, body, RunStates(address, status, tallies)))
 
 
 @flow.command("status")

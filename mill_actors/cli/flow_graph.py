@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
+from mill_actors.cli.flow_states import NO_RUN, RunStates, Words
 from mill_actors.flows.definition import (
     BranchAll,
     BranchOne,
@@ -21,15 +22,6 @@ if TYPE_CHECKING:
 
     from mill_actors.flows.program import Body, Program, Step
 
-#: FlowStatus' types as people call them, and how they look.
-STATES: Mapping[str, tuple[str, str]] = {
-    "WaitingForPriorSteps": ("", "dim"),
-    "WaitingForEvents": ("waits for approval", "yellow"),
-    "WaitingForExecutor": ("queued", "yellow"),
-    "InProgress": ("running", "cyan"),
-    "Success": ("success", "green"),
-    "Failure": ("failure", "red"),
-}
 _COLOURS = {"green": "#cfc", "red": "#fcc", "cyan": "#cdf", "yellow": "#ffc"}
 _LONGEST = 60
 
@@ -78,28 +70,6 @@ def options(step: Step) -> list[str]:
     return told
 
 
-def state_of(module: Mapping[str, Any] | None) -> tuple[str, str]:
-    """Return a module of a FlowStatus in words, and its style."""
-    if module is None:
-        return "", ""
-    words, style = STATES[module["type"]]
-    if module["type"] == "Success" and module.get("skipped"):
-        words = "skipped"
-    iterator = module.get("iterator")
-    branchall = module.get("branchall")
-    if iterator is not None:
-        words += f" {iterator['index']}" + (f"/{iterator['itered_len']}" if "itered_len" in iterator else "")
-    elif branchall is not None:
-        words += f" {branchall['branch']}/{branchall['len']}"
-    elif "flow_jobs" in module:
-        count = module.get("flow_jobs_count", len(module["flow_jobs"]))
-        words += f" ({count} {'job' if count == 1 else 'jobs'})"
-    chosen = module.get("branch_chosen")
-    if chosen is not None:
-        words += ", default" if chosen["type"] == "default" else f", branch {chosen['branch'] + 1}"
-    return words, style
-
-
 def branch_names(step: Step) -> list[str]:
     """Return what stands over each of a step's bodies; a loop's has no name."""
     value = step.module.value
@@ -115,13 +85,12 @@ def branch_names(step: Step) -> list[str]:
 # ---------------------------------------------------------------- the terminal
 
 
-def draw_tree(title: str, program: Program, body: Body, status: Mapping[str, Any] | None) -> Tree:
-    """Return the flow as a tree. A body's states are those of its own steps."""
+def draw_tree(title: str, program: Program, body: Body, states: RunStates = NO_RUN) -> Tree:
+    """Return the flow as a tree."""
     from rich.text import Text
     from rich.tree import Tree
 
     tree = Tree(Text(title, style="bold"))
-    states = _states(status)
     for special in (program.preprocessor,):
         if special is not None and not body.address:
             _add_step(tree, special, states)
@@ -131,16 +100,16 @@ def draw_tree(title: str, program: Program, body: Body, status: Mapping[str, Any
     return tree
 
 
-def _add_body(tree: Tree, body: Body, states: Mapping[str, Mapping[str, Any]]) -> None:
+def _add_body(tree: Tree, body: Body, states: RunStates) -> None:
     for step in body.steps:
         if not _is_gate(step):
             _add_step(tree, step, states)
 
 
-def _add_step(tree: Tree, step: Step, states: Mapping[str, Mapping[str, Any]]) -> None:
+def _add_step(tree: Tree, step: Step, states: RunStates) -> None:
     from rich.text import Text
 
-    words, style = state_of(states.get(step.id))
+    words, style = states.of_step(step)
     line = Text.assemble((step.id, "bold"), "  ", what(step))
     if step.module.summary:
         line.append(f"  “{step.module.summary}”")
@@ -151,20 +120,26 @@ def _add_step(tree: Tree, step: Step, states: Mapping[str, Mapping[str, Any]]) -
         line.append(f"  {words}", style=style)
     branch = tree.add(line)
     for name, inner in zip(branch_names(step), step.bodies, strict=True):
-        # What is inside has a state an iteration, and none of its own here.
-        _add_body(branch if not name else branch.add(Text(name, style="italic")), inner, {})
+        if not name:
+            _add_body(branch, inner, states)
+            continue
+        head = Text(name, style="italic")
+        words, style = states.of_body(inner)
+        if words:
+            head.append(f"  {words}", style=style)
+        _add_body(branch.add(head), inner, states)
 
 
 # ---------------------------------------------------------------- Mermaid
 
 
-def mermaid(program: Program, body: Body, status: Mapping[str, Any] | None) -> str:
+def mermaid(program: Program, body: Body, states: RunStates = NO_RUN) -> str:
     """Return the flow as a Mermaid flowchart."""
-    return "\n".join(["flowchart TD", *_Mermaid(_states(status)).lines(program, body)])
+    return "\n".join(["flowchart TD", *_Mermaid(states).lines(program, body)])
 
 
 class _Mermaid:
-    def __init__(self, states: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, states: RunStates) -> None:
         self._states = states
         self._classes: dict[str, list[str]] = {}
 
@@ -172,52 +147,55 @@ class _Mermaid:
         yield "  start([start])"
         ends = ["start"]
         if program.preprocessor is not None and not body.address:
-            yield from self._step(program.preprocessor, ends, self._states)
-        yield from self._body(body, ends, self._states)
+            yield from self._step(program.preprocessor, ends)
+        yield from self._body(body, ends)
         yield "  finish([end])"
         yield from (f"  {end} --> finish" for end in ends)
         if program.failure is not None:
-            yield from self._node(program.failure, self._states)
+            yield self._node(program.failure)
             yield f"  start -. on error .-> {_name(program.failure.id)}"
         for style, names in self._classes.items():
             yield f"  classDef {style} fill:{_COLOURS[style]}"
             yield f"  class {','.join(names)} {style}"
 
-    def _body(self, body: Body, ends: list[str], states: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    def _body(self, body: Body, ends: list[str]) -> Iterator[str]:
         """Draw a sequence after `ends`, which become those of its last step."""
         for step in body.steps:
             if not _is_gate(step):
-                yield from self._step(step, ends, states)
+                yield from self._step(step, ends)
 
-    def _step(self, step: Step, ends: list[str], states: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    def _step(self, step: Step, ends: list[str]) -> Iterator[str]:
         name = _name(step.id)
-        yield from self._node(step, states)
+        yield self._node(step)
         yield from (f"  {end} --> {name}" for end in ends)
         ends[:] = [name]
         if step.is_loop:
             inner = [name]
-            yield from self._body(step.bodies[0], inner, {})
+            yield from self._body(step.bodies[0], inner)
             yield from (f"  {end} -. next .-> {name}" for end in inner if end != name)
         elif step.bodies:
             joined: list[str] = []
             for place, (title, body) in enumerate(zip(branch_names(step), step.bodies, strict=True)):
                 head = f"{name}_b{place}"
-                yield f'  {head}["{_quoted(title)}"]'
+                yield f'  {head}["{self._labelled(head, title, self._states.of_body(body))}"]'
                 yield f"  {name} --> {head}"
                 inner = [head]
-                yield from self._body(body, inner, {})
+                yield from self._body(body, inner)
                 joined += inner
             ends[:] = joined or [name]
 
-    def _node(self, step: Step, states: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-        words, style = state_of(states.get(step.id))
-        text = _quoted(" ".join([step.id, step.module.summary or what(step)]))
-        if words:
-            text += f"<br/>{_quoted(words)}"
+    def _node(self, step: Step) -> str:
+        name = _name(step.id)
+        title = " ".join([step.id, step.module.summary or what(step)])
         opening, closing = ("{{", "}}") if step.bodies else ("[", "]")
-        yield f'  {_name(step.id)}{opening}"{text}"{closing}'
+        return f'  {name}{opening}"{self._labelled(name, title, self._states.of_step(step))}"{closing}'
+
+    def _labelled(self, name: str, title: str, state: Words) -> str:
+        """Return what stands in a node, whose colour is noted."""
+        words, style = state
         if style in _COLOURS:
-            self._classes.setdefault(style, []).append(_name(step.id))
+            self._classes.setdefault(style, []).append(name)
+        return _quoted(title) + (f"<br/>{_quoted(words)}" if words else "")
 
 
 def _name(step: str) -> str:
@@ -238,14 +216,3 @@ def _is_gate(step: Step) -> bool:
     """Whether it is the step that the compiler puts after a last one that sleeps or asks."""
     steps: Sequence[Step] = step.body.steps
     return step.index > 0 and step.id == f"{steps[step.index - 1].id}-v"
-
-
-def _states(status: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
-    if status is None:
-        return {}
-    found = {module["id"]: module for module in status["modules"]}
-    for name in ("failure_module", "preprocessor_module"):
-        module = status.get(name)
-        if module is not None:
-            found[name.removesuffix("_module")] = module
-    return found

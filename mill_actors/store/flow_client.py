@@ -13,8 +13,16 @@ from msgspec.structs import replace
 
 from mill_actors.errors import FlowNotFound
 from mill_actors.flows.document import whole
+from mill_actors.flows.tally import Tallies
 from mill_actors.jobs.jsons import decode
-from mill_actors.store import flow_control, flow_status, flow_versions, shared_values, submission
+from mill_actors.store import (
+    flow_control,
+    flow_status,
+    flow_tallies,
+    flow_versions,
+    shared_values,
+    submission,
+)
 from mill_actors.store.connection import Connection
 from mill_actors.store.flow_status import FlowJob, FlowStepRow
 from mill_actors.store.flow_versions import FlowText
@@ -107,6 +115,10 @@ class FlowCalls(ABC):
         Raises `JobNotFound`, and `InvalidArgs` for a job that has no steps.
         """
         return self._run(lambda own: flow_status.read_flow_status(own, self.workspace, job))
+
+    def flow_tallies(self, job: str) -> Tallies:
+        """Return what became of the steps inside a flow's loops and branches; raise as `flow_status` does."""
+        return self._run(lambda own: flow_tallies.read_tallies(own, self.workspace, job))
 
     def flow_job(self, job: str) -> FlowJob:
         """Return the version and the body that a flow's job runs; raise as `flow_status` does."""

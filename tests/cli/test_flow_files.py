@@ -268,7 +268,7 @@ def test_what_was_deployed_is_read_back_as_it_stood(mill: Mill, dsn: str) -> Non
     more = {"dedicated_worker": False, "visible_to_runner_only": True, "ws_error_handler_muted": False}
     write(mill.folder, {"f/a/one.flow.json": json.dumps(told | more)})
     on_disk = mill("flow", "show", "f/a/one.flow.json", "--json").json
-    assert on_disk == {"document": told | more, "status": None}
+    assert on_disk == {"document": told | more, "status": None, "inside": None}
     assert [row["changed"] for row in mill("deploy", "f", "--json").json] == [True]
     assert [row["changed"] for row in mill("deploy", "f", "--json").json] == [False]
     assert mill("flow", "show", "f/a/one", "--json").json == on_disk

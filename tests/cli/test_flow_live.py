@@ -99,7 +99,9 @@ def test_status_and_show_and_get_of_a_run(live: Mill, looping: str) -> None:
     assert status["modules"][1]["flow_jobs_success"] == [False, True, True]
     drawn = live("flow", "show", job).out
     assert drawn.startswith("f/live/looping  success\n├── a  python3  success\n")
-    assert "├── b  for each of results.a  success (3 jobs)\n" in drawn
+    assert (
+        "├── b  for each of results.a  success (3 jobs)\n│   └── c  python3  done 2, failed 1 of 3\n" in drawn
+    )
     assert "  class s_a,s_b,s_d green" in live("flow", "show", job, "--mermaid").out
     shown = live("job", "get", job).out
     assert "flow       f/live/looping (" in shown
@@ -116,6 +118,143 @@ def test_status_and_show_and_get_of_a_run(live: Mill, looping: str) -> None:
     assert f"step       b[2] of {job}" in inner
     assert "has no steps" in live("flow", "status", status["modules"][0]["job"], code=2).err
     assert "There is no job" in live("flow", "status", str(uuid.uuid4()), code=1).err
+
+
+WORK = """
+def main(n, gate):
+    if n in (7, 11):
+        raise ValueError(n)
+    if n == 39:
+        open(gate).read()
+    return n
+"""
+INSIDE = {
+    "type": "forloopflow",
+    "iterator": {"type": "static", "value": 40},
+    "skip_failures": True,
+    "modules": [
+        raw("work", WORK, n="flow_input.iter.value", gate="flow_input.gate"),
+        step(
+            "either",
+            type="branchone",
+            branches=[
+                {
+                    "expr": "results.work % 10 == 0",
+                    "summary": "tens",
+                    "modules": [raw("ten", "def main(): pass")],
+                },
+                {"expr": "results.work < 0", "summary": "never", "modules": [step("no")]},
+            ],
+            default=[step("rest"), {**step("odd"), "skip_if": {"expr": "results.work % 2 == 0"}}],
+        ),
+        step(
+            "both",
+            type="branchall",
+            parallel=True,
+            branches=[
+                {"summary": "left", "modules": [raw("l1", "def main(): pass"), step("l2")]},
+                {
+                    "summary": "right",
+                    "modules": [
+                        step(
+                            "deep",
+                            type="whileloopflow",
+                            skip_failures=False,
+                            modules=[
+                                {**step("d1"), "stop_after_if": {"expr": "flow_input.iter.index == 1"}},
+                                step("d2"),
+                            ],
+                        )
+                    ],
+                },
+            ],
+        ),
+    ],
+}
+NEVER = {"type": "branchone", "branches": [], "default": [step("in1"), raw("in2", "def main(): pass")]}
+
+
+STANDS = """\
+├── loop  for each of a list  running 39/40
+│   ├── work  python3  done 37, failed 2, running 1 of 40
+│   ├── either  one of  done 37 of 40
+│   │   ├── default  chosen 33
+│   │   │   ├── rest  identity  done 33 of 33
+│   │   │   └── odd  identity  (may be skipped)  done 17, skipped 16 of 33
+│   │   ├── tens  chosen 4
+│   │   │   └── ten  python3  done 4 of 4
+│   │   └── never
+│   │       └── no  identity
+│   └── both  all of, in parallel  done 74 of 80 branches
+│       ├── left  done 37 of 40
+│       │   ├── l1  python3  done 37 of 40
+│       │   └── l2  identity  done 37 of 40
+│       └── right  done 37 of 40
+│           └── deep  while  done 74 of 74 iterations
+│               ├── d1  identity  (may stop)  done 74 of 74
+│               └── d2  identity  done 37 of 74
+└── once  one of
+    └── default
+        ├── in1  identity
+        └── in2  python3
+"""
+OVER = """\
+├── loop  for each of a list  success (40 jobs)
+│   ├── work  python3  done 38, failed 2 of 40
+│   ├── either  one of  done 38 of 40
+│   │   ├── default  chosen 34
+│   │   │   ├── rest  identity  done 34 of 34
+│   │   │   └── odd  identity  (may be skipped)  done 18, skipped 16 of 34
+│   │   ├── tens  chosen 4
+│   │   │   └── ten  python3  done 4 of 4
+│   │   └── never
+│   │       └── no  identity
+│   └── both  all of, in parallel  done 76 of 80 branches
+│       ├── left  done 38 of 40
+│       │   ├── l1  python3  done 38 of 40
+│       │   └── l2  identity  done 38 of 40
+│       └── right  done 38 of 40
+│           └── deep  while  done 76 of 76 iterations
+│               ├── d1  identity  (may stop)  done 76 of 76
+│               └── d2  identity  done 38 of 76
+└── once  one of  success, default
+    └── default  chosen
+        ├── in1  identity  success
+        └── in2  python3  success
+"""
+
+
+@pytest.mark.parametrize("dedicated", [False, True], ids=["ordinary", "held whole"])
+def test_show_counts_what_is_inside_loops_and_tells_branches(dedicated: bool, live: Mill) -> None:
+    gate = live.gate(uuid.uuid4().hex)
+    path = deploy(
+        live, f"f/live/inside{dedicated}", step("loop", **INSIDE), step("once", **NEVER), dedicated=dedicated
+    )
+    with live.running("flow", "run", path, "-a", f"gate={gate}") as run:
+        with Client(live.environ["DATABASE_URL"]) as client, gate.open("wb"):
+            # The last iteration stands there.
+            (job,) = [job.id for job in client.list(path=path)]
+            assert live("flow", "show", job).out == f"{path}  open\n{STANDS}"
+            inside = live("flow", "show", job, "--json").json["inside"]
+            assert {name: count for name, count in inside["steps"]["work"].items() if count} == {
+                "of": 40,
+                "done": 37,
+                "failed": 2,
+                "running": 1,
+            }
+        run.end()
+    assert live("flow", "show", job).out == f"{path}  success\n{OVER}"
+    drawn = live("flow", "show", job, "--mermaid").out
+    for line in [
+        '  s_work["work python3<br/>done 38, failed 2 of 40"]',
+        '  s_either_b1["tens<br/>chosen 4"]',
+        '  s_either_b2["never"]',
+        '  s_both{{"both all of, in parallel<br/>done 76 of 80 branches"}}',
+        '  s_deep{{"deep while<br/>done 76 of 76 iterations"}}',
+        '  s_in1["in1 identity<br/>success"]',
+        "  class s_work red",
+    ]:
+        assert f"{line}\n" in drawn
 
 
 def test_an_approval_is_asked_for_and_given(live: Mill, asking: str) -> None:
