@@ -72,6 +72,34 @@ begin
   return made;
 end $$;
 
+CREATE TABLE mill.account (
+    email text NOT NULL,
+    name text,
+    is_superadmin boolean DEFAULT false NOT NULL,
+    password text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE mill.audit (
+    id bigint NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    username text NOT NULL,
+    operation text NOT NULL,
+    action text NOT NULL,
+    resource text,
+    parameters json
+);
+
+ALTER TABLE mill.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME mill.audit_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE mill.completed_job (
     id uuid NOT NULL,
     workspace text NOT NULL COLLATE pg_catalog."C",
@@ -223,6 +251,17 @@ ALTER TABLE mill.flow ALTER COLUMN version ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE mill.folder (
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    name text NOT NULL COLLATE pg_catalog."C",
+    owners text[] DEFAULT '{}'::text[] NOT NULL,
+    extra_perms json DEFAULT '{}'::json NOT NULL,
+    rest json DEFAULT '{}'::json NOT NULL,
+    created_by text NOT NULL,
+    edited_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT folder_name_is_a_word CHECK ((name ~ '^[a-zA-Z0-9_][a-zA-Z0-9_-]{0,254}$'::text))
+);
+
 CREATE TABLE mill.job_attempt (
     job uuid NOT NULL,
     attempt smallint NOT NULL,
@@ -261,6 +300,17 @@ CREATE TABLE mill.job_log_default (
     workspace text CONSTRAINT job_log_workspace_not_null NOT NULL COLLATE pg_catalog."C",
     written_at timestamp with time zone CONSTRAINT job_log_written_at_not_null NOT NULL,
     text text CONSTRAINT job_log_text_not_null NOT NULL
+);
+
+CREATE TABLE mill.member (
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    username text NOT NULL COLLATE pg_catalog."C",
+    email text NOT NULL,
+    role text DEFAULT 'developer'::text NOT NULL,
+    disabled boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT member_role CHECK ((role = ANY (ARRAY['admin'::text, 'developer'::text, 'operator'::text]))),
+    CONSTRAINT member_username_is_a_word CHECK ((username ~ '^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,49}$'::text))
 );
 
 CREATE TABLE mill.migration (
@@ -372,6 +422,27 @@ CREATE TABLE mill.submission_key (
     expires_at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE mill.token (
+    hash bytea NOT NULL,
+    prefix text NOT NULL,
+    email text NOT NULL,
+    workspace text COLLATE pg_catalog."C",
+    label text,
+    scopes text[],
+    expires_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_used_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE mill.user_group (
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    name text NOT NULL COLLATE pg_catalog."C",
+    summary text DEFAULT ''::text NOT NULL,
+    members text[] DEFAULT '{}'::text[] NOT NULL,
+    admins text[] DEFAULT '{}'::text[] NOT NULL,
+    CONSTRAINT user_group_name_is_a_word CHECK ((name ~ '^[a-zA-Z0-9_][a-zA-Z0-9_-]{0,254}$'::text))
+);
+
 CREATE TABLE mill.variable (
     workspace text NOT NULL COLLATE pg_catalog."C",
     path text NOT NULL COLLATE pg_catalog."C",
@@ -383,6 +454,9 @@ CREATE TABLE mill.workspace (
     id text NOT NULL COLLATE pg_catalog."C",
     token_key bytea DEFAULT sha256((((gen_random_uuid())::text || (gen_random_uuid())::text))::bytea) NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    name text,
+    owner text,
+    secret_key bytea DEFAULT sha256((((gen_random_uuid())::text || (gen_random_uuid())::text))::bytea) NOT NULL,
     CONSTRAINT workspace_id_is_a_word CHECK ((id ~ '^[a-z0-9][a-z0-9_-]{0,49}$'::text))
 );
 
@@ -391,6 +465,12 @@ ALTER TABLE ONLY mill.completed_job ATTACH PARTITION mill.completed_job_default 
 ALTER TABLE ONLY mill.job_attempt ATTACH PARTITION mill.job_attempt_default DEFAULT;
 
 ALTER TABLE ONLY mill.job_log ATTACH PARTITION mill.job_log_default DEFAULT;
+
+ALTER TABLE ONLY mill.account
+    ADD CONSTRAINT account_pkey PRIMARY KEY (email);
+
+ALTER TABLE ONLY mill.audit
+    ADD CONSTRAINT audit_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY mill.completed_job
     ADD CONSTRAINT completed_job_pkey PRIMARY KEY (id, completed_at);
@@ -422,6 +502,9 @@ ALTER TABLE ONLY mill.flow_resume
 ALTER TABLE ONLY mill.flow_run
     ADD CONSTRAINT flow_run_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY mill.folder
+    ADD CONSTRAINT folder_pkey PRIMARY KEY (workspace, name);
+
 ALTER TABLE ONLY mill.job_attempt
     ADD CONSTRAINT job_attempt_pkey PRIMARY KEY (job, attempt, ended_at);
 
@@ -433,6 +516,12 @@ ALTER TABLE ONLY mill.job_log
 
 ALTER TABLE ONLY mill.job_log_default
     ADD CONSTRAINT job_log_default_pkey PRIMARY KEY (job, attempt, "position", written_at);
+
+ALTER TABLE ONLY mill.member
+    ADD CONSTRAINT member_pkey PRIMARY KEY (workspace, username);
+
+ALTER TABLE ONLY mill.member
+    ADD CONSTRAINT member_workspace_email_key UNIQUE (workspace, email);
 
 ALTER TABLE ONLY mill.migration
     ADD CONSTRAINT migration_pkey PRIMARY KEY (version);
@@ -458,11 +547,19 @@ ALTER TABLE ONLY mill.script
 ALTER TABLE ONLY mill.submission_key
     ADD CONSTRAINT submission_key_pkey PRIMARY KEY (workspace, key);
 
+ALTER TABLE ONLY mill.token
+    ADD CONSTRAINT token_pkey PRIMARY KEY (hash);
+
+ALTER TABLE ONLY mill.user_group
+    ADD CONSTRAINT user_group_pkey PRIMARY KEY (workspace, name);
+
 ALTER TABLE ONLY mill.variable
     ADD CONSTRAINT variable_pkey PRIMARY KEY (workspace, path);
 
 ALTER TABLE ONLY mill.workspace
     ADD CONSTRAINT workspace_pkey PRIMARY KEY (id);
+
+CREATE INDEX audit_workspace ON mill.audit USING btree (workspace, at DESC);
 
 CREATE INDEX completed_job_children ON ONLY mill.completed_job USING btree (parent_job, step, iteration) WHERE (parent_job IS NOT NULL);
 
@@ -502,6 +599,8 @@ CREATE INDEX result_cache_expiring ON mill.result_cache USING btree (expires_at)
 
 CREATE INDEX submission_key_expiring ON mill.submission_key USING btree (expires_at);
 
+CREATE INDEX token_email ON mill.token USING btree (email, created_at);
+
 ALTER INDEX mill.completed_job_children ATTACH PARTITION mill.completed_job_default_parent_job_step_iteration_idx;
 
 ALTER INDEX mill.completed_job_pkey ATTACH PARTITION mill.completed_job_default_pkey;
@@ -518,6 +617,15 @@ ALTER TABLE ONLY mill.flow_path
 ALTER TABLE ONLY mill.flow
     ADD CONSTRAINT flow_workspace_fkey FOREIGN KEY (workspace) REFERENCES mill.workspace(id);
 
+ALTER TABLE ONLY mill.folder
+    ADD CONSTRAINT folder_workspace_fkey FOREIGN KEY (workspace) REFERENCES mill.workspace(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY mill.member
+    ADD CONSTRAINT member_email_fkey FOREIGN KEY (email) REFERENCES mill.account(email) ON DELETE CASCADE;
+
+ALTER TABLE ONLY mill.member
+    ADD CONSTRAINT member_workspace_fkey FOREIGN KEY (workspace) REFERENCES mill.workspace(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY mill.resource
     ADD CONSTRAINT resource_workspace_fkey FOREIGN KEY (workspace) REFERENCES mill.workspace(id);
 
@@ -526,6 +634,15 @@ ALTER TABLE ONLY mill.script_path
 
 ALTER TABLE ONLY mill.script
     ADD CONSTRAINT script_workspace_fkey FOREIGN KEY (workspace) REFERENCES mill.workspace(id);
+
+ALTER TABLE ONLY mill.token
+    ADD CONSTRAINT token_email_fkey FOREIGN KEY (email) REFERENCES mill.account(email) ON DELETE CASCADE;
+
+ALTER TABLE ONLY mill.token
+    ADD CONSTRAINT token_workspace_fkey FOREIGN KEY (workspace) REFERENCES mill.workspace(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY mill.user_group
+    ADD CONSTRAINT user_group_workspace_fkey FOREIGN KEY (workspace) REFERENCES mill.workspace(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY mill.variable
     ADD CONSTRAINT variable_workspace_fkey FOREIGN KEY (workspace) REFERENCES mill.workspace(id);

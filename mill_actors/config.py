@@ -96,6 +96,25 @@ class WorkerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     start_timeout_seconds: Seconds = 60.0
 
 
+class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The HTTP API."""
+
+    # Where to listen. Whoever listens on more than loopback puts a TLS proxy in front.
+    host: Text = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
+    # What links in answers begin with, and what jobs use: the address as others see it,
+    # without a slash at its end. None: where it listens.
+    base_url: Text | None = None
+    # Database connections that requests share.
+    connections: Annotated[int, Meta(ge=1, le=1_000)] = 8
+    # A larger request is refused.
+    max_body_bytes: Count = 64 * 1024 * 1024
+    # How long a caller of `run_wait_result` may wait for the result.
+    wait_seconds: Seconds = 600.0
+    # How long requests may go on after SIGTERM.
+    drain_seconds: Annotated[float, Meta(ge=0, le=1e8)] = 10.0
+
+
 class RetentionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long history stays. It goes by whole days, since a day is a partition."""
 
@@ -121,6 +140,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     workspace: Name = "default"
     node: NodeConfig = field(default_factory=NodeConfig)
     worker: WorkerConfig = field(default_factory=WorkerConfig)
+    server: ServerConfig = field(default_factory=ServerConfig)
     retention: RetentionConfig = field(default_factory=RetentionConfig)
 
 

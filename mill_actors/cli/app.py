@@ -18,8 +18,10 @@ from mill_actors.cli.migrate import migrate
 from mill_actors.cli.node import dev, worker
 from mill_actors.cli.own_process import hide_passwords
 from mill_actors.cli.run import run as run_command
+from mill_actors.cli.server import server
 from mill_actors.cli.shared_values import resource, variable
 from mill_actors.cli.submit import submit
+from mill_actors.cli.tokens import token
 from mill_actors.cli.top import top
 from mill_actors.cli.tree import tree
 from mill_actors.cli.version import version
@@ -71,6 +73,8 @@ def _options(
 
 app.command("dev")(dev)
 app.command("worker")(worker)
+app.command("server")(server)
+app.add_typer(token, name="token")
 app.add_typer(migrate, name="migrate")
 app.command("deploy")(deploy)
 app.command("run")(run_command)

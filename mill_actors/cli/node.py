@@ -1,4 +1,4 @@
-"""`mill dev` and `mill worker`: a node, until it is told to stop."""
+"""`mill dev` and `mill worker`: a node, until it is told to stop; `mill dev` serves the API too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from mill_actors.cli.log_lines import Level, LogJson, LogLevel, set_up
 from mill_actors.cli.output import Json, say, show_json
-from mill_actors.cli.settings import ALL, Settings, with_settings
+from mill_actors.cli.settings import ALL, WORKER, Settings, with_settings
 
 if TYPE_CHECKING:
     from mill_actors.actors.life import Node
@@ -24,11 +24,12 @@ def dev(
     log_level: LogLevel = Level.WARNING,
     log_json: LogJson = False,
 ) -> None:
-    """Run everything in this folder: database, migrations, a node.
+    """Run everything in this folder: database, migrations, a node, the HTTP API.
 
     Without a database_url the embedded PostgreSQL below .mill is started (and made the first
     time); commands in other terminals find it from the same folder. Every script that is marked
-    dedicated is served. Ctrl-C finishes what runs, a second one gives running jobs back.
+    dedicated is served. The API's token is an admin's, and stays in .mill/token. Ctrl-C finishes
+    what runs, a second one gives running jobs back.
 
     \b
     Example:
@@ -43,7 +44,7 @@ def dev(
     _run(config, log_level, is_dev=True, json=json, log_json=log_json)
 
 
-@with_settings(*ALL)
+@with_settings(*WORKER)
 def worker(
     settings: Settings,
     json: Json = False,
@@ -65,19 +66,28 @@ def worker(
 
 
 def _run(config: Config, level: Level, *, is_dev: bool, json: bool, log_json: bool) -> None:
+    from contextlib import ExitStack
+
     from mill_actors.actors.life import run_node
     from mill_actors.cli.database import open_database
     from mill_actors.cli.own_process import become_node
 
     set_up(level, as_json=log_json)
     become_node(config.node.name)
-    with open_database(config, makes=True, migrates=is_dev) as database:
+    with open_database(config, makes=True, migrates=is_dev) as database, ExitStack() as stack:
+        api: dict[str, str] = {}
+        if is_dev:
+            from mill_actors.api.server import ServerThread
+            from mill_actors.cli.tokens import local_token
+
+            token = local_token(config, database)
+            api = {"url": stack.enter_context(ServerThread(config, database)).url, "token": token}
 
         def announce(node: Node) -> None:
             if json:
-                _show(config, node)
+                _show(config, node, api)
             else:
-                _say(config)
+                _say(config, api)
             # What a signal sets going is worth a line to whoever sent it, and may take a while.
             logging.getLogger("mill_actors.actors.life").setLevel(logging.INFO)
 
@@ -89,7 +99,7 @@ def _run(config: Config, level: Level, *, is_dev: bool, json: bool, log_json: bo
     raise typer.Exit(code)
 
 
-def _say(config: Config) -> None:
+def _say(config: Config, api: dict[str, str]) -> None:
     limits = config.worker
     served = list(limits.tags)
     if "*" in limits.dedicated:
@@ -97,6 +107,8 @@ def _say(config: Config) -> None:
     else:
         served += limits.dedicated
     where = "your PostgreSQL" if config.database_url else f"its PostgreSQL in {config.node.work_dir}"
+    if api:
+        say(f"mill: the API is at {api['url']}/api, with the token {api['token']}")
     say(
         f"mill: node {config.node.name} runs on {where}: {limits.processes} processes for "
         f"{', '.join(served)} (Ctrl-C stops it)\n"
@@ -104,7 +116,7 @@ def _say(config: Config) -> None:
     )
 
 
-def _show(config: Config, node: Node) -> None:
+def _show(config: Config, node: Node, api: dict[str, str]) -> None:
     show_json(
         {
             "node": node.id,
@@ -115,5 +127,6 @@ def _show(config: Config, node: Node) -> None:
             "tags": config.worker.tags,
             "dedicated": config.worker.dedicated,
             "processes": config.worker.processes,
+            **api,
         }
     )

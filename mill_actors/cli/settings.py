@@ -45,6 +45,13 @@ HELP: Mapping[str, tuple[str, str]] = {
     "worker.poll_seconds": ("S", "How often to look although nothing rang. [10]"),
     "worker.default_timeout_seconds": ("S", "How long a job may run whose script says nothing."),
     "worker.start_timeout_seconds": ("S", "How long a script's import may take. [60]"),
+    "server.host": ("HOST", "Where the API listens. [127.0.0.1]"),
+    "server.port": ("PORT", "… and its port; 0 takes any that is free. [8000]"),
+    "server.base_url": ("URL", "The API's address as others see it. [where it listens]"),
+    "server.connections": ("N", "Database connections that requests share. [8]"),
+    "server.max_body_bytes": ("BYTES", "A larger request is refused. [64 MB]"),
+    "server.wait_seconds": ("S", "How long a caller may wait for a result. [600]"),
+    "server.drain_seconds": ("S", "How long requests may go on after SIGTERM. [10]"),
     "retention.completed_days": ("DAYS", "How long finished jobs are kept. [30]"),
     "retention.logs_days": ("DAYS", "How long logs are kept. [30]"),
 }
@@ -53,7 +60,11 @@ HELP: Mapping[str, tuple[str, str]] = {
 PLACE = ("config", "node.work_dir")
 #: What every command that speaks to the database takes.
 DATABASE = (*PLACE, "database_url", "direct_database_url", "prepare", "workspace")
-#: What a node takes: everything.
+#: What a server takes.
+SERVER = (*DATABASE, *(path for path in HELP if path.startswith("server.")))
+#: What a worker takes.
+WORKER = (*DATABASE, *(path for path in HELP if path not in SERVER))
+#: What takes everything.
 ALL = (*DATABASE, *(path for path in HELP if path not in DATABASE))
 
 _LISTS = ("node.pass_env", "worker.tags", "worker.dedicated")

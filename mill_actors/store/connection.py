@@ -115,7 +115,7 @@ class Database(Struct, frozen=True):
         return connection
 
 
-def register_arrays(connection: AnyConnection) -> None:
+def register_arrays(connection: AnyConnection | psycopg.AsyncConnection[Any]) -> None:
     """Teach a connection our arrays."""
     connection.adapters.register_dumper(JsonArray, JsonArrayDumper)
     connection.adapters.register_dumper(TextArray, TextArrayDumper)

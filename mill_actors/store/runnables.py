@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 from msgspec import Struct
@@ -28,6 +28,33 @@ class Runnable(Struct, frozen=True):
     concurrency_window_s: float | None
 
 
+def script_version(connection: Connection, workspace: str, digest: str) -> str | None:
+    """Return the path of a script's version."""
+    row = connection.execute(sql.script_version, {"workspace": workspace, "hash": digest}).fetchone()
+    return None if row is None else str(row[0])
+
+
+def flow_version(connection: Connection, workspace: str, version: str) -> tuple[str, str] | None:
+    """Return (path, hash) of a flow's version, which is a number or a hash."""
+    number = int(version) if version.isascii() and version.isdigit() and len(version) < 16 else None
+    row = connection.execute(
+        sql.flow_version, {"workspace": workspace, "hash": version, "version": number}
+    ).fetchone()
+    return None if row is None else (row[0], row[1])
+
+
+def runnable_by_hash(
+    connection: Connection, workspace: str, path: str, kind: str | None, digest: str
+) -> Runnable:
+    """Return one version, whatever its path means now; raise `ScriptNotFound`."""
+    row = connection.execute(
+        sql.runnable_by_hash, {"workspace": workspace, "hash": digest, "kind": kind}
+    ).fetchone()
+    if row is None:
+        raise ScriptNotFound(workspace, f"{path}@{digest}")
+    return _runnable(*row)
+
+
 def runnable_by_path(connection: Connection, workspace: str, path: str, kind: str | None) -> Runnable:
     """Return what a path means now.
 
@@ -41,7 +68,10 @@ def runnable_by_path(connection: Connection, workspace: str, path: str, kind: st
         raise InvalidArgs(path, "is both a script and a flow: say which is meant")
     if not rows:
         _refuse(connection, workspace, path, kind)
-    is_flow, digest, tag, options = rows[0]
+    return _runnable(*rows[0])
+
+
+def _runnable(is_flow: bool, digest: str, tag: str, options: Any) -> Runnable:  # noqa: FBT001  as the row has it
     if is_flow:
         flow = msgspec.convert(options, FlowOptions)
         return Runnable(

@@ -27,7 +27,7 @@ from mill_actors.store.concurrency import Key, fill_key, free_and_admit, put_con
 from mill_actors.store.connection import Connection
 from mill_actors.store.decoding import decode
 from mill_actors.store.queries import sql
-from mill_actors.store.runnables import Runnable, runnable_by_path
+from mill_actors.store.runnables import Runnable, runnable_by_hash, runnable_by_path
 
 #: How long a submission key is remembered after its submission (longer while its job is open).
 KEEP_KEYS_SECONDS = 7 * 86_400
@@ -65,6 +65,8 @@ class Submission(Struct, frozen=True, kw_only=True):
     awaited: bool = False
     #: "script" or "flow", for a path that is both; None: whichever there is
     kind: Literal["script", "flow"] | None = None
+    #: one version of it, by its hash; None: what the path means now
+    hash: str | None = None
     #: of a flow: begin with its preprocessor; or at a step, with the results of another run
     preprocess: bool = False
     restart: Restart | None = None
@@ -138,13 +140,13 @@ def submit(
 def _submit(
     connection: Connection, submissions: Sequence[Submission], ids: Sequence[str] | None, *, inside: bool
 ) -> Submitted:
-    runnables: dict[tuple[str, str, str | None], Runnable] = {}
+    runnables: dict[tuple[str, str, str | None, str | None], Runnable] = {}
     for told in submissions:
-        what = (told.workspace, told.path, told.kind)
+        what = (told.workspace, told.path, told.kind, told.hash)
         if what not in runnables:
-            runnables[what] = runnable_by_path(connection, *what)
+            runnables[what] = _runnable(connection, told)
     fresh = iter(ids or new_ids(len(submissions)))
-    rows = [_decide(t, runnables[t.workspace, t.path, t.kind], next(fresh)) for t in submissions]
+    rows = [_decide(t, runnables[t.workspace, t.path, t.kind, t.hash], next(fresh)) for t in submissions]
     if all(_is_plain(row) for row in rows) and len(rows) > 1:
         _copy(connection, rows)
         return Submitted([Receipt(row.id) for row in rows], frozenset(row.tag for row in rows))
@@ -186,6 +188,12 @@ def _submit(
             if not inside:
                 tags |= free_and_admit(connection, [], limits)
     return Submitted(receipts, frozenset(tags))
+
+
+def _runnable(connection: Connection, told: Submission) -> Runnable:
+    if told.hash is None:
+        return runnable_by_path(connection, told.workspace, told.path, told.kind)
+    return runnable_by_hash(connection, told.workspace, told.path, told.kind, told.hash)
 
 
 def _refuse_finished(connection: Connection, chosen: Sequence[str]) -> None:

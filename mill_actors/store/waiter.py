@@ -45,6 +45,11 @@ class Waiter:
         self._thread = threading.Thread(target=self._work, name="mill-waiter", daemon=True)
         self._thread.start()
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether `expect` returns at once."""
+        return self._listening.is_set()
+
     def expect(self, job: str) -> Future[JobResult]:
         """Return the Future of a job whose row says `awaited` (as it is submitted)."""
         self._listening.wait(5.0)

@@ -86,7 +86,8 @@ class Mill:
             for name, value in os.environ.items()
             if not name.startswith(("MILL_", "PG")) and name != "DATABASE_URL"
         }
-        self.environ = {**clean, "PYTHONPATH": str(ROOT), **environ}
+        # Any port will do for the API: many run at once.
+        self.environ = {**clean, "PYTHONPATH": str(ROOT), "MILL_SERVER_PORT": "0", **environ}
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-W", "error", "-m", "mill_actors.cli", *arguments]

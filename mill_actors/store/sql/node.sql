@@ -111,3 +111,16 @@ from mill.node n order by n.started_at;
 
 -- name: token_keys
 select id, token_key from mill.workspace;
+
+-- name: health
+-- Whether what waits is worked off: living nodes, what could run now, and since when the oldest could.
+select
+  (select count(*) from mill.node n
+   where n.beat_at > now() - make_interval(secs => %(lease_seconds)s * 2) and not n.stopping),
+  (select count(*) from (
+     select from mill.queue q
+     where not q.running and q.admitted and not q.begun and q.scheduled_for <= now() limit 10000) w),
+  coalesce((
+    select extract(epoch from now() - min(q.scheduled_for)) from (
+      select q.scheduled_for from mill.queue q
+      where not q.running and q.admitted and not q.begun and q.scheduled_for <= now() limit 10000) q), 0)::float8;

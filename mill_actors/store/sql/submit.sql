@@ -10,6 +10,24 @@ from mill.flow_path p
 join mill.flow f on f.workspace = p.workspace and f.hash = p.hash
 where p.workspace = %(workspace)s and p.path = %(path)s and %(kind)s::text is distinct from 'script';
 
+-- name: runnable_by_hash
+select false as is_flow, s.hash, s.tag, s.options
+from mill.script s
+where s.workspace = %(workspace)s and s.hash = %(hash)s and %(kind)s::text is distinct from 'flow'
+union all
+select true, f.hash, f.tag, f.options
+from mill.flow f
+where f.workspace = %(workspace)s and f.hash = %(hash)s and %(kind)s::text is distinct from 'script'
+limit 1;
+
+-- name: script_version
+select s.path from mill.script s where s.workspace = %(workspace)s and s.hash = %(hash)s;
+
+-- name: flow_version
+select f.path, f.hash from mill.flow f
+where f.workspace = %(workspace)s and (f.hash = %(hash)s or f.version = %(version)s::bigint)
+limit 1;
+
 -- name: submit_jobs
 -- One statement for one job or ten thousand. The row is what the caller means; ids are his or ours.
 insert into mill.queue (

@@ -1,0 +1,113 @@
+"""Who sends a request: a bearer token, `?token=`, or the cookie that Windmill's command line sends.
+
+What a token means is remembered for a second or two, so a hot client costs no statement a request; what
+changes is heard of after that.
+"""
+
+from __future__ import annotations
+
+from time import monotonic, time
+from urllib.parse import unquote
+
+from aiohttp import web
+from msgspec import Struct
+
+from mill_actors.api.permissions import Principal, folder_levels
+from mill_actors.api.problems import Problem
+from mill_actors.errors import InvalidToken
+from mill_actors.store.access import (
+    Account,
+    account_of_token,
+    folder_rights,
+    job_of_token,
+    member_by_email,
+    member_by_username,
+)
+from mill_actors.store.connection import Connection
+from mill_actors.store.pool import Pool
+
+REMEMBER_SECONDS = 2.0
+MAX_REMEMBERED = 10_000
+
+
+class _Remembered(Struct):
+    who: Principal
+    until: float
+
+
+class Authenticator:
+    """Looks tokens up, and remembers for a moment."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._known: dict[tuple[str, str], _Remembered] = {}
+
+    async def principal(self, request: web.Request, workspace: str) -> Principal:
+        """Return who sends a request about a workspace ("": about none); raise a 401 or 403 `Problem`."""
+        token = token_of(request)
+        if token is None:
+            raise Problem(401, "unauthorized", "There is no token: send Authorization: Bearer TOKEN.")
+        key = (token, workspace)
+        known = self._known.get(key)
+        if known is not None and known.until > monotonic():
+            return known.who
+        who = await self._pool.run(lambda connection: _look_up(connection, token, workspace))
+        if len(self._known) >= MAX_REMEMBERED:
+            self._known.clear()
+        self._known[key] = _Remembered(who, monotonic() + REMEMBER_SECONDS)
+        return who
+
+    def forget(self) -> None:
+        """Look everybody up anew: rights have changed."""
+        self._known.clear()
+
+
+def token_of(request: web.Request) -> str | None:
+    """Return the token of a request, wherever it is."""
+    header = request.headers.get("Authorization", "")
+    kind, _, token = header.partition(" ")
+    if kind.lower() == "bearer" and token.strip():
+        return token.strip()
+    told = request.query.get("token") or unquote(request.cookies.get("token", ""))
+    return told or None
+
+
+def _look_up(connection: Connection, token: str, workspace: str) -> Principal:
+    if token.startswith("wm1."):
+        return _of_job(connection, token, workspace)
+    account = account_of_token(connection, token)
+    if account is None:
+        raise Problem(401, "unauthorized", "The token is unknown, or has expired.")
+    if not workspace:
+        if account.workspace is not None:
+            raise Problem(401, "unauthorized", "The token is good for one workspace only.")
+        return Principal(account)
+    if account.workspace not in {None, workspace}:
+        raise Problem(403, "forbidden", f"The token is not good for workspace {workspace!r}.")
+    return _in_workspace(connection, account, workspace)
+
+
+def _in_workspace(
+    connection: Connection, account: Account, workspace: str, job: str | None = None
+) -> Principal:
+    member = member_by_email(connection, workspace, account.email)
+    if (member is None and not account.is_superadmin) or (member is not None and member.disabled):
+        # Whether there is such a workspace is nobody else's business.
+        raise Problem(403, "forbidden", f"{account.email} is no member of workspace {workspace!r}.")
+    levels = {} if member is None else folder_levels(member, folder_rights(connection, workspace))
+    return Principal(account, member, workspace, levels, job)
+
+
+def _of_job(connection: Connection, token: str, workspace: str) -> Principal:
+    try:
+        place, runs_as, job = job_of_token(connection, token, time())
+    except InvalidToken as error:
+        raise Problem(401, "unauthorized", str(error)) from error
+    if workspace not in {"", place}:
+        raise Problem(403, "forbidden", f"The token is not good for workspace {workspace!r}.")
+    username = runs_as.removeprefix("u/")
+    member = member_by_username(connection, place, username)
+    if member is None or member.disabled:
+        raise Problem(403, "forbidden", f"{runs_as} is no member of workspace {place!r}.")
+    account = Account(member.email, member.name, member.is_superadmin, place)
+    return _in_workspace(connection, account, place, job)

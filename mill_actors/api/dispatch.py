@@ -1,0 +1,93 @@
+"""From a request to a handler's call: who, where, and whether it fits the route's types."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from mill_actors.api.authentication import Authenticator
+from mill_actors.api.permissions import Principal, scope_allows
+from mill_actors.api.problems import Problem, invalid, problem_of
+from mill_actors.api.routing import Call, NoQuery, Route
+from mill_actors.api.services import Services
+from mill_actors.store.access import Account
+
+#: How long a body may take to arrive.
+BODY_SECONDS = 60.0
+
+_NOBODY = Principal(Account("", None, is_superadmin=False))
+
+AioHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def dispatcher(route: Route, services: Services, authenticator: Authenticator) -> AioHandler:
+    """Return the route's handler as aiohttp calls it."""
+    decoder = None if route.body in {None, bytes} else msgspec.json.Decoder(route.body)
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        names = dict(request.match_info)
+        workspace = names.get("workspace", "")
+        _check_text(names.values(), "path")
+        _check_text(request.query.values(), "query")
+        who = _NOBODY if route.is_public else await authenticator.principal(request, workspace)
+        if not route.is_public and not scope_allows(who.account.scopes, route.domain, route.action):
+            # Those that are about one path are checked again where the path is known.
+            place = names.get("path", "")
+            if not scope_allows(who.account.scopes, route.domain, route.action, place):
+                raise Problem(403, "forbidden", f"The token's scopes lack {route.domain}:{route.action}.")
+        if route.action == "write" and who.is_operator:
+            raise Problem(403, "forbidden", "Operators run and read, and change nothing.")
+        query = _query(route, request)
+        body: Any = None
+        if route.body is not None:
+            body = await _body(request)
+            if decoder is not None:
+                try:
+                    body = decoder.decode(body or b"null")
+                except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+                    raise invalid(error, "body") from error
+        return await route.handler(Call(services, request, who, workspace, names, query, body))
+
+    return handle
+
+
+@web.middleware
+async def problems(request: web.Request, handler: AioHandler) -> web.StreamResponse:
+    """Turn whatever is raised into an answer of one shape."""
+    try:
+        return await handler(request)
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:  # noqa: BLE001  each has its answer
+        return problem_of(error).answer()
+
+
+def _query(route: Route, request: web.Request) -> Any:
+    if route.query is NoQuery:
+        return NoQuery()
+    try:
+        return msgspec.convert(dict(request.query), route.query, strict=False)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise invalid(error, "query") from error
+
+
+async def _body(request: web.Request) -> bytes:
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except TimeoutError:
+        raise Problem(408, "timeout", f"The body did not arrive within {BODY_SECONDS:.0f} s.") from None
+
+
+def _check_text(texts: Any, where: str) -> None:
+    for text in texts:
+        if "\0" in text:
+            raise Problem(400, f"invalid_{where}", "NUL is no letter.")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise Problem(400, f"invalid_{where}", "It has half a character.") from None

@@ -1,0 +1,8 @@
+"""All routes. Those that are called most come first: aiohttp looks in this order."""
+
+from __future__ import annotations
+
+from mill_actors.api.routes import instance, jobs_run
+from mill_actors.api.routing import Route
+
+ALL: tuple[Route, ...] = (*jobs_run.routes, *instance.routes)

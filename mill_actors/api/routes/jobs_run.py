@@ -1,0 +1,202 @@
+"""Starting jobs: by path, by hash, by a flow's version; and waiting for what comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+from aiohttp import web
+from msgspec import Raw
+
+from mill_actors.api.answers import text_answer
+from mill_actors.api.arguments import ArgumentQuery, arguments
+from mill_actors.api.permissions import scope_allows
+from mill_actors.api.problems import Problem, invalid, not_found
+from mill_actors.api.results import result_answer
+from mill_actors.api.routing import Call, Routes
+from mill_actors.ids import new_id
+from mill_actors.jobs.retry import RetryPolicy
+from mill_actors.store.connection import Connection
+from mill_actors.store.jobs import JobResult, cancel_job
+from mill_actors.store.runnables import flow_version, script_version
+from mill_actors.store.submission import Submission
+
+routes = Routes("jobs")
+
+Kind = Literal["script", "flow"]
+
+
+class RunQuery(ArgumentQuery, kw_only=True):
+    """How a job is started."""
+
+    scheduled_for: datetime | None = None
+    scheduled_in_secs: float | None = None
+    parent_job: str | None = None
+    tag: str | None = None
+    #: an id of the caller's choice
+    job_id: str | None = None
+    #: the retry policy as JSON
+    retry: str | None = None
+    #: seconds
+    timeout: float | None = None
+    skip_preprocessor: bool = False
+    cache_ttl: int | None = None
+
+
+def submission_of(
+    call: Call[RunQuery, bytes], path: str, kind: Kind, digest: str | None = None
+) -> Submission:
+    """Return what is to be submitted; raise a `Problem` if the caller may not, or it makes no sense."""
+    told = call.query
+    who = call.who
+    who.need("run", path)
+    if not scope_allows(who.account.scopes, "jobs", "run", f"{kind}s:{path}"):
+        raise Problem(403, "forbidden", f"The token's scopes do not allow to run {path}.", path)
+    return Submission(
+        workspace=call.workspace,
+        path=path,
+        hash=digest,
+        kind=kind,
+        args=arguments(call.request, call.body or b"", told),
+        created_by=who.owner,
+        id=told.job_id or None,
+        key=call.request.headers.get("Idempotency-Key"),
+        tag=told.tag or None,
+        scheduled_for=told.scheduled_for,
+        scheduled_in_seconds=told.scheduled_in_secs,
+        timeout_seconds=told.timeout,
+        retry=_retry(told.retry),
+        parent_job=told.parent_job or None,
+    )
+
+
+def _retry(text: str | None) -> RetryPolicy | None:
+    if not text:
+        return None
+    try:
+        return msgspec.json.decode(text, type=RetryPolicy)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise invalid(error, "query") from error
+
+
+async def _start(call: Call[RunQuery, bytes], told: Submission) -> web.Response:
+    receipt = await call.services.submitter.submit(told)
+    return text_answer(receipt.id, 201)
+
+
+async def _wait(call: Call[RunQuery, bytes], told: Submission) -> web.Response:
+    services = call.services
+    if told.id is None and told.key is None:
+        fresh = new_id()
+        future = await services.expect(fresh)
+        await services.submitter.submit(msgspec.structs.replace(told, awaited=True), fresh)
+    else:
+        receipt = await services.submitter.submit(told)
+        fresh = receipt.id
+        future = await services.watch(fresh)
+    try:
+        async with asyncio.timeout(services.config.server.wait_seconds):
+            result: JobResult = await asyncio.wrap_future(future)
+    except TimeoutError:
+        raise Problem(504, "timeout", f"Job {fresh} has no result yet; it goes on.", job=fresh) from None
+    except asyncio.CancelledError:
+        # Whoever waited has gone, and nobody was told of the job.
+        await asyncio.shield(services.run(lambda connection: _abandon(connection, call, fresh)))
+        raise
+    return result_answer(result)
+
+
+def _abandon(connection: Connection, call: Call[Any, Any], job: str) -> None:
+    cancel_job(
+        connection, call.workspace, job, by=call.who.owner, reason="whoever waited has gone", force=False
+    )
+
+
+async def _by_hash(call: Call[RunQuery, bytes]) -> Submission:
+    digest = call.names["hash"]
+    path = await call.services.run(lambda c: script_version(c, call.workspace, digest))
+    if path is None:
+        raise not_found(f"script version {digest!r}")
+    return submission_of(call, path, "script", digest)
+
+
+async def _by_version(call: Call[RunQuery, bytes]) -> Submission:
+    number = call.names["version"]
+    found = await call.services.run(lambda c: flow_version(c, call.workspace, number))
+    if found is None:
+        raise not_found(f"flow version {number!r}")
+    path, digest = found
+    return submission_of(call, path, "flow", digest)
+
+
+_RUN: dict[str, Any] = {
+    "query": RunQuery,
+    "body": bytes,
+    "returns": str,
+    "status": 201,
+    "form": "text",
+    "action": "run",
+}
+_WAIT: dict[str, Any] = {"query": RunQuery, "body": bytes, "returns": Raw, "action": "run"}
+
+
+@routes.post("/w/{workspace}/jobs/run/p/{path*}", **_RUN)
+async def run_script_by_path(call: Call[RunQuery, bytes]) -> web.Response:
+    """Start what a script's path means now; answers the job's id once the job is durable."""
+    return await _start(call, submission_of(call, call.path, "script"))
+
+
+@routes.post("/w/{workspace}/jobs/run/f/{path*}", **_RUN)
+async def run_flow_by_path(call: Call[RunQuery, bytes]) -> web.Response:
+    """Start what a flow's path means now; answers the job's id."""
+    return await _start(call, submission_of(call, call.path, "flow"))
+
+
+@routes.post("/w/{workspace}/jobs/run/h/{hash}", **_RUN)
+async def run_script_by_hash(call: Call[RunQuery, bytes]) -> web.Response:
+    """Start one version of a script; answers the job's id."""
+    return await _start(call, await _by_hash(call))
+
+
+@routes.post("/w/{workspace}/jobs/run/fv/{version}", **_RUN)
+async def run_flow_by_version(call: Call[RunQuery, bytes]) -> web.Response:
+    """Start one version of a flow; answers the job's id."""
+    return await _start(call, await _by_version(call))
+
+
+@routes.post("/w/{workspace}/jobs/run_wait_result/p/{path*}", **_WAIT)
+async def wait_script_by_path(call: Call[RunQuery, bytes]) -> web.Response:
+    """Run a script, and answer its result: 200, or 422 if it failed, or as the result says itself."""
+    return await _wait(call, submission_of(call, call.path, "script"))
+
+
+@routes.get("/w/{workspace}/jobs/run_wait_result/p/{path*}", **_WAIT)
+async def wait_script_by_path_get(call: Call[RunQuery, bytes]) -> web.Response:
+    """The same by GET: `payload` is base64 of the arguments."""
+    return await _wait(call, submission_of(call, call.path, "script"))
+
+
+@routes.post("/w/{workspace}/jobs/run_wait_result/f/{path*}", **_WAIT)
+async def wait_flow_by_path(call: Call[RunQuery, bytes]) -> web.Response:
+    """Run a flow, and answer its result."""
+    return await _wait(call, submission_of(call, call.path, "flow"))
+
+
+@routes.get("/w/{workspace}/jobs/run_wait_result/f/{path*}", **_WAIT)
+async def wait_flow_by_path_get(call: Call[RunQuery, bytes]) -> web.Response:
+    """The same by GET."""
+    return await _wait(call, submission_of(call, call.path, "flow"))
+
+
+@routes.post("/w/{workspace}/jobs/run_wait_result/h/{hash}", **_WAIT)
+async def wait_script_by_hash(call: Call[RunQuery, bytes]) -> web.Response:
+    """Run one version of a script, and answer its result."""
+    return await _wait(call, await _by_hash(call))
+
+
+@routes.post("/w/{workspace}/jobs/run_wait_result/fv/{version}", **_WAIT)
+async def wait_flow_by_version(call: Call[RunQuery, bytes]) -> web.Response:
+    """Run one version of a flow, and answer its result."""
+    return await _wait(call, await _by_version(call))

@@ -1,0 +1,81 @@
+"""The connections of a server: its requests share them, on one event loop."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TypeVar
+
+import psycopg
+from psycopg.rows import TupleRow
+from psycopg.types.json import set_json_loads
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
+
+from mill_actors.errors import StoreUnavailable
+from mill_actors.store.bridge import on_loop
+from mill_actors.store.connection import SETTINGS, Connection, Database, is_outage, register_arrays
+from mill_actors.store.decoding import decode
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: How long a request waits for a connection: whoever waits longer is told that the database is away.
+WAIT_SECONDS = 5.0
+#: An outage ends whenever it ends: the pool goes on trying.
+RECONNECT_SECONDS = 7 * 86_400.0
+
+
+class Pool:
+    """Use it with `async with`; every call from the loop that entered it."""
+
+    def __init__(self, database: Database, size: int, name: str = "mill server") -> None:
+        self._database = database
+        self._pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]](
+            database.dsn,
+            kwargs={
+                "autocommit": True,
+                "connect_timeout": 10,
+                "application_name": name,
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "prepare_threshold": 1 if database.prepare else None,
+            },
+            min_size=1,
+            max_size=size,
+            max_waiting=10_000,
+            timeout=WAIT_SECONDS,
+            reconnect_timeout=RECONNECT_SECONDS,
+            configure=self._configure,
+            open=False,
+            name=name,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._pool.close()
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Return what `work` returns, with a connection of its own. Raises `StoreUnavailable`."""
+        try:
+            async with self._pool.connection() as connection:
+                return await on_loop(connection, work)
+        except (PoolTimeout, PoolClosed, TooManyRequests) as error:
+            raise StoreUnavailable from error
+        except psycopg.Error as error:
+            if is_outage(error):
+                raise StoreUnavailable from error
+            raise
+
+    async def _configure(self, connection: psycopg.AsyncConnection[TupleRow]) -> None:
+        set_json_loads(decode, connection)
+        register_arrays(connection)
+        if self._database.direct_dsn is None:
+            await connection.execute(SETTINGS)
