@@ -17,8 +17,10 @@ from typing import Self
 
 from aiohttp import web
 
+from mill_actors.api.answers import raw_answer
 from mill_actors.api.authentication import Authenticator
 from mill_actors.api.dispatch import dispatcher, problems
+from mill_actors.api.openapi import document, page
 from mill_actors.api.routes import ALL
 from mill_actors.api.services import Services
 from mill_actors.config import Config
@@ -34,6 +36,18 @@ def application(services: Services) -> web.Application:
     """Return the application; `services` are entered."""
     app = web.Application(middlewares=[problems], client_max_size=services.config.server.max_body_bytes)
     authenticator = Authenticator(services.pool)
+
+    async def openapi(_: web.Request) -> web.Response:
+        # Where we listen is known only now.
+        return raw_answer(document(ALL, services.base_url))
+
+    async def docs(_: web.Request) -> web.Response:
+        # Not below /api: there Windmill's command line takes HTML for a gateway in between.
+        return web.Response(text=page(), content_type="text/html")
+
+    app.router.add_get(f"{PREFIX}/openapi.json", openapi)
+    app.router.add_get("/docs", docs)
+    app.router.add_get("/", docs)
     for route in ALL:
         app.router.add_route(route.method, PREFIX + route.pattern, dispatcher(route, services, authenticator))
     return app

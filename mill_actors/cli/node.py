@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import typer
+from msgspec.structs import replace
 
 from mill_actors.cli.log_lines import Level, LogJson, LogLevel, set_up
 from mill_actors.cli.output import Json, say, show_json
@@ -38,8 +39,6 @@ def dev(
     """
     config = settings.load()
     if not config.worker.dedicated:
-        from msgspec.structs import replace
-
         config = replace(config, worker=replace(config.worker, dedicated=("*",)))
     _run(config, log_level, is_dev=True, json=json, log_json=log_json)
 
@@ -82,6 +81,9 @@ def _run(config: Config, level: Level, *, is_dev: bool, json: bool, log_json: bo
 
             token = local_token(config, database)
             api = {"url": stack.enter_context(ServerThread(config, database)).url, "token": token}
+            if config.server.base_url is None:
+                # Jobs find the API where it listens.
+                config = replace(config, server=replace(config.server, base_url=api["url"]))
 
         def announce(node: Node) -> None:
             if json:

@@ -63,7 +63,7 @@ DATABASE = (*PLACE, "database_url", "direct_database_url", "prepare", "workspace
 #: What a server takes.
 SERVER = (*DATABASE, *(path for path in HELP if path.startswith("server.")))
 #: What a worker takes.
-WORKER = (*DATABASE, *(path for path in HELP if path not in SERVER))
+WORKER = (*DATABASE, *(path for path in HELP if path not in SERVER), "server.base_url")
 #: What takes everything.
 ALL = (*DATABASE, *(path for path in HELP if path not in DATABASE))
 

@@ -48,6 +48,8 @@ def script_variables(
         "WM_BASE_URL": base_url,
         "WM_JOB_PATH": path,
         "WM_RUNNABLE_ID": script_hash,
+        # Where `getState` and `setState` of Windmill's clients keep a script's state.
+        "WM_STATE_PATH": f"{path}/user",
         "WM_WORKER_GROUP": worker_group,
         "WM_WORKSPACE": workspace,
     }
@@ -87,6 +89,7 @@ def step_variables(
         variables["WM_FLOW_STEP_ID"] = step_id
     if flow_path is not None:
         variables["WM_FLOW_PATH"] = flow_path
+        variables["WM_STATE_PATH"] = f"{flow_path}/{step_id or 'nostep'}_user"
     if shared is not None:
         variables["MILL_SHARED"] = shared
     return variables

@@ -140,7 +140,7 @@ def start_process(owner: ProcessRef[Any], script: Script, config: Config) -> War
         path=script.path,
         script_hash=script.hash,
         worker_group="default",
-        base_url="",
+        base_url=config.server.base_url or "",
     )
     process.send(
         encode_init(

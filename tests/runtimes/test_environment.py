@@ -74,6 +74,7 @@ def test_variables_of_a_flow_step_have_windmills_names() -> None:
         "WM_ROOT_FLOW_JOB_ID": "r",
         "WM_FLOW_STEP_ID": "a",
         "WM_FLOW_PATH": "f/x",
+        "WM_STATE_PATH": "f/x/a_user",
         "MILL_SHARED": "/folder/of/r",
     }
 
