@@ -48,12 +48,14 @@ class Services:
 
     async def expect(self, job: str) -> Future[JobResult]:
         """Return the Future of a job that is about to be submitted as awaited."""
-        if self.waiter.is_listening:
-            return self.waiter.expect(job)
-        return await asyncio.to_thread(self.waiter.expect, job)
+        await self._listen()
+        return self.waiter.expect(job)
 
     async def watch(self, job: str) -> Future[JobResult]:
         """Return the Future of a job that is there already, finished or not."""
-        if not self.waiter.is_listening:
-            await asyncio.to_thread(self.waiter.expect, job)
+        await self._listen()
         return (await self.run(lambda connection: self.waiter.watch([job], connection)))[0]
+
+    async def _listen(self) -> None:
+        if not self.waiter.is_listening:
+            await asyncio.to_thread(self.waiter.listen)

@@ -26,6 +26,7 @@ from mill_actors.store.notify import SETTLED
 logger = logging.getLogger(__name__)
 
 RECHECK_SECONDS = 2.0
+LISTEN_SECONDS = 5.0
 #: How long the thread sleeps while nothing rings.
 PATIENCE_SECONDS = 0.5
 
@@ -50,9 +51,13 @@ class Waiter:
         """Whether `expect` returns at once."""
         return self._listening.is_set()
 
+    def listen(self) -> None:
+        """Wait, a few seconds at most, until rings are heard: without them results come by the recheck."""
+        self._listening.wait(LISTEN_SECONDS)
+
     def expect(self, job: str) -> Future[JobResult]:
         """Return the Future of a job whose row says `awaited` (as it is submitted)."""
-        self._listening.wait(5.0)
+        self.listen()
         future: Future[JobResult] = Future()
         with self._lock:
             self._futures.setdefault(job, []).append(future)
