@@ -49,9 +49,8 @@ def test_a_bulk_is_copied(dsn: str, path: str) -> None:
 @pytest.mark.parametrize("commits", [True, False])
 def test_a_job_exists_exactly_if_the_callers_transaction_commits(dsn: str, path: str, commits: bool) -> None:
     async def work() -> bool:
-        own: psycopg.AsyncConnection[Any]
-        async with AsyncClient(dsn) as client, await psycopg.AsyncConnection.connect(dsn) as own:
-            own.row_factory = psycopg.rows.dict_row
+        own = await psycopg.AsyncConnection.connect(dsn, row_factory=psycopg.rows.dict_row)
+        async with AsyncClient(dsn) as client, own:
             async with own.transaction(force_rollback=not commits):
                 job = await client.submit(path, {}, connection=own)
                 row = await (await own.execute("select 1 as one")).fetchone()
