@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from bench import deploy, drain, flow, idle, latency, machine, recover, report
+from bench import api, deploy, drain, flow, idle, latency, machine, recover, report
 from bench.report import Run, console
 from bench.server import Server, bench_server
 
@@ -41,6 +41,10 @@ def _flow(server: Server, told: argparse.Namespace) -> Run:
     return flow.run(server, told.jobs or sizes.flows, sizes)
 
 
+def _api(server: Server, told: argparse.Namespace) -> Run:
+    return api.run(server, api.QUICK if told.quick else api.Sizes())
+
+
 def _jobs(told: argparse.Namespace, usual: int, quick: int) -> int:
     return told.jobs or (quick if told.quick else usual)
 
@@ -52,6 +56,7 @@ BENCHES: dict[str, Callable[[Server, argparse.Namespace], Run]] = {
     "recover": _recover,
     "deploy": _deploy,
     "flow": _flow,
+    "api": _api,
 }
 
 
