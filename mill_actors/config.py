@@ -109,6 +109,9 @@ class ServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     connections: Annotated[int, Meta(ge=1, le=1_000)] = 8
     # A larger request is refused.
     max_body_bytes: Count = 64 * 1024 * 1024
+    # Requests under way at once, those that wait for results among them; more are told
+    # to come again.
+    max_requests: Count = 20_000
     # How long a caller of `run_wait_result` may wait for the result.
     wait_seconds: Seconds = 600.0
     # How long requests may go on after SIGTERM.

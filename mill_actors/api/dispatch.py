@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from mill_actors.api.authentication import Authenticator
 from mill_actors.api.permissions import Principal, scope_allows
@@ -20,6 +21,8 @@ from mill_actors.store.access import Account
 BODY_SECONDS = 60.0
 
 _NOBODY = Principal(Account("", None, is_superadmin=False))
+
+_FULL = Problem(503, "busy", "This server has as many requests as it takes. Come again.")
 
 AioHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -55,15 +58,30 @@ def dispatcher(route: Route, services: Services, authenticator: Authenticator) -
     return handle
 
 
-@web.middleware
-async def problems(request: web.Request, handler: AioHandler) -> web.StreamResponse:
-    """Turn whatever is raised into an answer of one shape."""
-    try:
-        return await handler(request)
-    except asyncio.CancelledError:
-        raise
-    except Exception as error:  # noqa: BLE001  each has its answer
-        return problem_of(error).answer()
+class Gate:
+    """The middleware around every handler: not too many at once, and every error in one shape."""
+
+    def __init__(self, max_requests: int) -> None:
+        self._free = max_requests
+
+    def middleware(self) -> Middleware:
+        """Return it as aiohttp wants it."""
+
+        @web.middleware
+        async def gate(request: web.Request, handler: AioHandler) -> web.StreamResponse:
+            if self._free <= 0:
+                return _FULL.answer()
+            self._free -= 1
+            try:
+                return await handler(request)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001  each has its answer
+                return problem_of(error).answer()
+            finally:
+                self._free += 1
+
+        return gate
 
 
 def _query(route: Route, request: web.Request) -> Any:

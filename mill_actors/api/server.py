@@ -19,7 +19,7 @@ from aiohttp import web
 
 from mill_actors.api.answers import raw_answer
 from mill_actors.api.authentication import Authenticator
-from mill_actors.api.dispatch import dispatcher, problems
+from mill_actors.api.dispatch import Gate, dispatcher
 from mill_actors.api.openapi import document, page
 from mill_actors.api.routes import ALL
 from mill_actors.api.services import Services
@@ -34,7 +34,10 @@ START_SECONDS = 30.0
 
 def application(services: Services) -> web.Application:
     """Return the application; `services` are entered."""
-    app = web.Application(middlewares=[problems], client_max_size=services.config.server.max_body_bytes)
+    app = web.Application(
+        middlewares=[Gate(services.config.server.max_requests).middleware()],
+        client_max_size=services.config.server.max_body_bytes,
+    )
     authenticator = Authenticator(services.pool)
 
     async def openapi(_: web.Request) -> web.Response:

@@ -50,6 +50,7 @@ HELP: Mapping[str, tuple[str, str]] = {
     "server.base_url": ("URL", "The API's address as others see it. [where it listens]"),
     "server.connections": ("N", "Database connections that requests share. [8]"),
     "server.max_body_bytes": ("BYTES", "A larger request is refused. [64 MB]"),
+    "server.max_requests": ("N", "Requests under way at once; more are told to come again. [20000]"),
     "server.wait_seconds": ("S", "How long a caller may wait for a result. [600]"),
     "server.drain_seconds": ("S", "How long requests may go on after SIGTERM. [10]"),
     "retention.completed_days": ("DAYS", "How long finished jobs are kept. [30]"),

@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 #: How long a request waits for a connection: whoever waits longer is told that the database is away.
 WAIT_SECONDS = 5.0
+#: No statement of a request takes longer: one that waits for a lock shall not hold its caller for ever.
+SERVER_SETTINGS = "; set statement_timeout = '30s'"
 #: An outage ends whenever it ends: the pool goes on trying.
 RECONNECT_SECONDS = 7 * 86_400.0
 
@@ -78,4 +80,4 @@ class Pool:
         set_json_loads(decode, connection)
         register_arrays(connection)
         if self._database.direct_dsn is None:
-            await connection.execute(SETTINGS)
+            await connection.execute(SETTINGS + SERVER_SETTINGS)

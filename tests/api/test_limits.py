@@ -1,0 +1,125 @@
+"""What a server refuses: too much, too many, too late; and how it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from mill_actors.jobs.script import make_script
+from mill_actors.store.client import Client
+from tests.api.conftest import Api, make_token, running
+from tests.cli.conftest import Mill, open_gate
+from tests.fix_db import Server
+
+GATE = "def main(gate):\n    open(gate).read()\n    return 'through'\n"
+
+
+@pytest.fixture(scope="module")
+def api(server: Server, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A server with small limits."""
+    flags = ("--max-body-bytes", "10000", "--max-requests", "3", "--wait-seconds", "1")
+    with running(server, template, tmp_path_factory.mktemp("api"), *flags) as made:
+        made.script("f/a/hello")
+        made.script("f/a/gate", GATE)
+        yield made
+
+
+def test_a_body_may_be_too_large(api: Api) -> None:
+    answer = api.post("jobs/run/p/f/a/hello", json={"name": "x" * 20_000})
+    assert (answer.status_code, answer.json()["code"]) == (413, "request_entity_too_large")
+    # … whoever promises one is not waited for.
+    assert api.post("jobs/run/p/f/a/hello", json={"name": "x"}).status_code == 201
+
+
+def test_a_header_may_be_too_large(api: Api) -> None:
+    answer = api.get("/version", headers={"X-Long": "x" * 100_000})
+    assert 400 <= answer.status_code < 500
+
+
+def test_garbage_is_no_request(api: Api) -> None:
+    told = urlsplit(api.url)
+    with socket.create_connection((told.hostname, told.port), 10) as own:
+        own.sendall(b"\x16\x03\x01 this is no HTTP\r\n\r\n")
+        assert own.recv(100).startswith(b"HTTP/1.0 400")
+
+
+def test_a_wait_has_an_end_and_the_job_has_none_by_that(api: Api, tmp_path: Path) -> None:
+    import os
+
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    answer = api.post("jobs/run_wait_result/p/f/a/gate", json={"gate": str(gate)})
+    assert (answer.status_code, answer.json()["code"]) == (504, "timeout")
+    open_gate(gate)
+    assert api.wait(answer.json()["job"]).value == "through"
+
+
+def test_requests_beyond_the_limit_are_told_to_come_again(api: Api, tmp_path: Path) -> None:
+    import os
+
+    gates = []
+    for number in range(3):
+        gates.append(tmp_path / f"gate{number}")
+        os.mkfifo(gates[-1])
+
+    def wait(gate: Path) -> int:
+        return api.post("jobs/run_wait_result/p/f/a/gate", json={"gate": str(gate)}).status_code
+
+    with ThreadPoolExecutor(3) as threads:
+        waits = [threads.submit(wait, gate) for gate in gates]
+        while api.get("/version").status_code == 200:
+            assert not all(each.done() for each in waits), "nobody was told to come again"
+        refused = api.get("/version")
+        for gate in gates:
+            open_gate(gate)
+        assert {each.result() for each in waits} <= {200, 504}
+    if refused.status_code == 503:
+        assert refused.json()["code"] == "busy"
+        assert refused.headers["Retry-After"] == "1"
+
+
+def test_a_server_lets_requests_end(server: Server, template: str, tmp_path: Path) -> None:
+    """SIGTERM while somebody waits: nothing new is taken, who waits is answered, and it exits with 0."""
+    import os
+
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    with server.database(template) as dsn, Client(dsn) as client:
+        client.deploy(make_script("default", "f/a/gate", "python3", GATE))
+        token = make_token(dsn)
+        mill = Mill(tmp_path, {"DATABASE_URL": dsn})
+        with mill.running("worker", "--json") as worker, mill.running("server", "--json") as api:
+            url = json.loads(api.until_out("url"))["url"]
+            worker.until_out('"node"')
+
+            def wait() -> httpx.Response:
+                headers = {"Authorization": f"Bearer {token}"}
+                route = "/api/w/default/jobs/run_wait_result/p/f/a/gate"
+                return httpx.post(url + route, json={"gate": str(gate)}, headers=headers, timeout=30.0)
+
+            with ThreadPoolExecutor(1) as threads:
+                waits = threads.submit(wait)
+                while not client.list("running"):
+                    assert not waits.done(), waits.result().text
+                api.signal(signal.SIGTERM)
+                api.until_err("finishing what runs")
+                open_gate(gate)
+                answer = waits.result()
+            assert (answer.status_code, answer.json()) == (200, "through")
+            api.end(0)
+            worker.signal(signal.SIGTERM)
+            worker.end(0)
+
+
+def test_a_database_that_is_away_is_a_503(tmp_path: Path) -> None:
+    mill = Mill(tmp_path, {})
+    done = mill("server", "--database-url", "host=/nowhere", code=2)
+    assert "cannot be reached" in done.err
