@@ -7,7 +7,7 @@ PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 py
 COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate --upgrade pyproject.toml
 
-.PHONY: help demo test lint bench schema lock clean venv
+.PHONY: help demo test lint fuzz bench schema lock clean venv
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ lint: venv  ## ruff, mypy --strict, import-linter
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
+
+fuzz: venv  ## thousands of odd requests to every route of the API; EXAMPLES=5000 for more
+	MILL_TEST_FUZZ=$(or $(EXAMPLES),500) .venv/bin/pytest tests/api/test_schemathesis.py --timeout 7200
 
 bench: venv  ## every bench, three runs each; BENCH="drain --json f.json" for one
 	.venv/bin/python -m bench $(or $(BENCH),all)

@@ -113,10 +113,16 @@ def _path_parameters(route: Route) -> Iterator[dict[str, Any]]:
 
 def _query_parameters(route: Route, named: dict[Any, Any]) -> Iterator[dict[str, Any]]:
     for each in msgspec.structs.fields(route.query):
-        schema = dict(named[each.type])
+        schema = _given(named[each.type])
         if isinstance(each.default, str | int | float):
             schema["default"] = each.default
         yield {"name": each.encode_name, "in": "query", "required": each.required, "schema": schema}
+
+
+def _given(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return what a parameter is when it is there: a query has no null."""
+    choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
+    return dict(choices[0]) if len(choices) == 1 else dict(schema)
 
 
 def _answer(route: Route, named: dict[Any, Any]) -> dict[str, Any]:

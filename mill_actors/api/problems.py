@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -44,6 +43,11 @@ class Problem(MillError):
         self.code = code
         self.path = path
         self.more = more
+        self.headers: dict[str, str] = {}
+        if status == 401:
+            self.headers["WWW-Authenticate"] = 'Bearer realm="mill"'
+        elif status == 503:
+            self.headers["Retry-After"] = "1"
         super().__init__(message)
 
     def body(self) -> bytes:
@@ -55,13 +59,8 @@ class Problem(MillError):
 
     def answer(self) -> web.Response:
         """Return it as a response."""
-        headers: Mapping[str, str] = {}
-        if self.status == 401:
-            headers = {"WWW-Authenticate": 'Bearer realm="mill"'}
-        elif self.status == 503:
-            headers = {"Retry-After": "1"}
         return web.Response(
-            status=self.status, body=self.body(), content_type="application/json", headers=headers
+            status=self.status, body=self.body(), content_type="application/json", headers=self.headers
         )
 
 
@@ -102,7 +101,10 @@ def problem_of(error: BaseException) -> Problem:
         case MillError():
             return Problem(400, "refused", str(error))
         case web.HTTPException():
-            return Problem(error.status, (error.reason or "error").lower().replace(" ", "_"), _words(error))
+            told = Problem(error.status, (error.reason or "error").lower().replace(" ", "_"), _words(error))
+            if isinstance(error, web.HTTPMethodNotAllowed):
+                told.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+            return told
         case _:
             logger.error("a request failed", exc_info=error)
             return Problem(500, "internal", "This is a bug of the server's: its log says more.")
