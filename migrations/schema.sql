@@ -37,6 +37,40 @@ begin
   return dropped;
 end $_$;
 
+CREATE FUNCTION mill.drop_previews(before timestamp with time zone, at_most integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  late    timestamptz := before - interval '1 day';
+  gone    integer := 0;
+  dropped integer;
+begin
+  -- The queue has no index for what comes then.
+  if not exists (select from mill.script s where s.hash >= 'p' and s.created_at < late)
+    and not exists (select from mill.flow f where f.hash >= 'p' and f.created_at < late)
+  then
+    return 0;
+  end if;
+  delete from mill.script where ctid = any (array(
+    select s.ctid from mill.script s
+    where s.hash >= 'p' and s.created_at < late
+      and not exists (
+        select from mill.queue q
+        where q.workspace = s.workspace and q.script >= 'p' and (q.script = s.hash or q.is_flow)
+          and q.submitted_at < before)
+    limit at_most));
+  get diagnostics dropped = row_count;
+  gone := gone + dropped;
+  delete from mill.flow where ctid = any (array(
+    select f.ctid from mill.flow f
+    where f.hash >= 'p' and f.created_at < late
+      and not exists (select from mill.queue q where q.workspace = f.workspace and q.script = f.hash)
+    limit at_most));
+  get diagnostics dropped = row_count;
+  return gone + dropped;
+end $$;
+
 CREATE FUNCTION mill.ensure_partitions(days_ahead integer, today date DEFAULT CURRENT_DATE) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -193,7 +227,7 @@ CREATE TABLE mill.flow (
     created_by text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     rest json DEFAULT '{}'::json NOT NULL,
-    CONSTRAINT flow_hash_is_hex CHECK ((hash ~ '^[0-9a-f]{16}$'::text))
+    CONSTRAINT flow_hash_is_hex CHECK ((hash ~ '^[0-9a-fp][0-9a-f]{15}$'::text))
 );
 
 CREATE TABLE mill.flow_item (
@@ -208,7 +242,8 @@ CREATE TABLE mill.flow_path (
     path text NOT NULL COLLATE pg_catalog."C",
     hash text NOT NULL COLLATE pg_catalog."C",
     deployed_by text NOT NULL,
-    deployed_at timestamp with time zone DEFAULT now() NOT NULL
+    deployed_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT flow_path_is_no_preview CHECK ((hash < 'p'::text))
 );
 
 CREATE TABLE mill.flow_resume (
@@ -241,6 +276,14 @@ CREATE TABLE mill.flow_run (
     early text COLLATE pg_catalog."C"
 )
 WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0');
+
+CREATE TABLE mill.flow_user_state (
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    job uuid NOT NULL,
+    key text NOT NULL COLLATE pg_catalog."C",
+    value json NOT NULL,
+    set_at timestamp with time zone DEFAULT now() NOT NULL
+);
 
 ALTER TABLE mill.flow ALTER COLUMN version ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME mill.flow_version_seq
@@ -301,6 +344,14 @@ CREATE TABLE mill.job_log_default (
     written_at timestamp with time zone CONSTRAINT job_log_written_at_not_null NOT NULL,
     text text CONSTRAINT job_log_text_not_null NOT NULL
 );
+
+CREATE TABLE mill.job_progress (
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    job uuid NOT NULL,
+    percent smallint NOT NULL,
+    set_at timestamp with time zone DEFAULT now() NOT NULL
+)
+WITH (fillfactor='50');
 
 CREATE TABLE mill.member (
     workspace text NOT NULL COLLATE pg_catalog."C",
@@ -403,7 +454,7 @@ CREATE TABLE mill.script (
     options json DEFAULT '{}'::json NOT NULL,
     created_by text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT script_hash_is_hex CHECK ((hash ~ '^[0-9a-f]{16}$'::text))
+    CONSTRAINT script_hash_is_hex CHECK ((hash ~ '^[0-9a-fp][0-9a-f]{15}$'::text))
 );
 
 CREATE TABLE mill.script_path (
@@ -411,7 +462,8 @@ CREATE TABLE mill.script_path (
     path text NOT NULL COLLATE pg_catalog."C",
     hash text NOT NULL COLLATE pg_catalog."C",
     deployed_by text NOT NULL,
-    deployed_at timestamp with time zone DEFAULT now() NOT NULL
+    deployed_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT script_path_is_no_preview CHECK ((hash < 'p'::text))
 );
 
 CREATE TABLE mill.submission_key (
@@ -502,6 +554,9 @@ ALTER TABLE ONLY mill.flow_resume
 ALTER TABLE ONLY mill.flow_run
     ADD CONSTRAINT flow_run_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY mill.flow_user_state
+    ADD CONSTRAINT flow_user_state_pkey PRIMARY KEY (job, key);
+
 ALTER TABLE ONLY mill.folder
     ADD CONSTRAINT folder_pkey PRIMARY KEY (workspace, name);
 
@@ -516,6 +571,9 @@ ALTER TABLE ONLY mill.job_log
 
 ALTER TABLE ONLY mill.job_log_default
     ADD CONSTRAINT job_log_default_pkey PRIMARY KEY (job, attempt, "position", written_at);
+
+ALTER TABLE ONLY mill.job_progress
+    ADD CONSTRAINT job_progress_pkey PRIMARY KEY (job);
 
 ALTER TABLE ONLY mill.member
     ADD CONSTRAINT member_pkey PRIMARY KEY (workspace, username);
@@ -577,9 +635,15 @@ CREATE INDEX concurrency_slot_of_job ON mill.concurrency_slot USING btree (job);
 
 CREATE INDEX deletion_due ON mill.deletion USING btree (due_at);
 
+CREATE INDEX flow_preview ON mill.flow USING btree (created_at) WHERE (hash >= 'p'::text);
+
 CREATE INDEX flow_run_of_root ON mill.flow_run USING btree (root) WHERE (depth > 0);
 
+CREATE INDEX flow_user_state_old ON mill.flow_user_state USING btree (set_at);
+
 CREATE UNIQUE INDEX flow_version ON mill.flow USING btree (version);
+
+CREATE INDEX job_progress_old ON mill.job_progress USING btree (set_at);
 
 CREATE INDEX queue_cancelling ON mill.queue USING btree (node) WHERE (running AND (cancel_requested_at IS NOT NULL));
 
@@ -596,6 +660,8 @@ CREATE INDEX queue_waiting_for_slot ON mill.queue USING btree (workspace, concur
 CREATE INDEX queue_woken ON mill.queue USING btree (tag, scheduled_for) WHERE ((NOT running) AND begun);
 
 CREATE INDEX result_cache_expiring ON mill.result_cache USING btree (expires_at);
+
+CREATE INDEX script_preview ON mill.script USING btree (created_at) WHERE (hash >= 'p'::text);
 
 CREATE INDEX submission_key_expiring ON mill.submission_key USING btree (expires_at);
 
@@ -648,5 +714,7 @@ ALTER TABLE ONLY mill.variable
     ADD CONSTRAINT variable_workspace_fkey FOREIGN KEY (workspace) REFERENCES mill.workspace(id);
 
 REVOKE ALL ON FUNCTION mill.drop_partitions(parent text, before timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION mill.drop_previews(before timestamp with time zone, at_most integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION mill.ensure_partitions(days_ahead integer, today date) FROM PUBLIC;

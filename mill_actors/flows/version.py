@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from mill_actors.flows.definition import RawScript
 from mill_actors.flows.program import Program, Step
-from mill_actors.jobs.script import Script, ScriptOptions, make_script
+from mill_actors.jobs.script import Script, ScriptOptions, is_preview, make_script
 
 
 class FlowOptions(Struct, frozen=True, omit_defaults=True):
@@ -52,7 +52,12 @@ class FlowVersion:
                 arguments="windmill",
             )
             script = self._inline[step.id] = make_script(
-                self.workspace, f"{self.path}/{step.id}", value.language, value.content, options
+                self.workspace,
+                f"{self.path}/{step.id}",
+                value.language,
+                value.content,
+                options,
+                preview=is_preview(self.hash),
             )
         return script
 

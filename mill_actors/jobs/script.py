@@ -15,6 +15,21 @@ from mill_actors.jobs.retry import NO_RETRY, RetryPolicy
 #: Windmill's paths: `f/folder/name`, `u/user/name`, with any further segments.
 PATH = re.compile(r"^[fu]/[A-Za-z0-9_-]+(/[A-Za-z0-9_.-]+)+$")
 
+#: What the hash of a preview begins with, and no other's: a version that no path ever means. So whoever
+#: has a job's row knows what it is.
+PREVIEW = "p"
+
+
+def is_preview(digest: str) -> bool:
+    """Whether a version, of a script or a flow, is a preview's."""
+    return digest.startswith(PREVIEW)
+
+
+def version_name(told: bytes, *, preview: bool = False) -> str:
+    """Return the hash of what makes a version: the first 16 hex digits of SHA-256, as Windmill shows."""
+    digest = hashlib.sha256(told).hexdigest()[:16]
+    return f"{PREVIEW}{digest[1:]}" if preview else digest
+
 
 class ScriptOptions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a script says about how its jobs run; a job may override each at submission."""
@@ -56,14 +71,19 @@ class Script(Struct, frozen=True):
 
 
 def make_script(
-    workspace: str, path: str, language: str, content: str, options: ScriptOptions = NO_OPTIONS
+    workspace: str,
+    path: str,
+    language: str,
+    content: str,
+    options: ScriptOptions = NO_OPTIONS,
+    *,
+    preview: bool = False,
 ) -> Script:
-    """Name a version by its content; raise `InvalidArgs` if the path is none.
+    """Name a version by path, language, content and options; raise `InvalidArgs` if the path is none.
 
-    The hash is the first 16 hex digits of SHA-256 over path, language, content and options: the
-    length Windmill shows.
+    A `preview` may have any path: nobody ever finds it by that.
     """
-    if not PATH.fullmatch(path):
+    if not preview and not PATH.fullmatch(path):
         raise InvalidArgs(path, "a path looks like f/folder/name or u/user/name")
     if "\0" in content:
         raise InvalidArgs(path, "the code contains a NUL character")
@@ -77,7 +97,7 @@ def make_script(
         path=path,
         language=language,
         content=content,
-        hash=hashlib.sha256(told).hexdigest()[:16],
+        hash=version_name(told, preview=preview),
         tag=tag,
         options=options,
     )

@@ -12,11 +12,12 @@ from mill_actors.flows.definition import BranchAll
 from mill_actors.flows.flow_status import flow_status
 from mill_actors.flows.program import Step
 from mill_actors.flows.step_status import Children
+from mill_actors.jobs.script import is_preview
 from mill_actors.store.connection import Connection
 from mill_actors.store.decoding import job_id, storable
 from mill_actors.store.flow_rows import put_resume, wake_flows
 from mill_actors.store.flow_status import FlowJob, flow_job, read_children
-from mill_actors.store.flow_versions import compiled, flow_by_path
+from mill_actors.store.flow_versions import FlowText, compiled, flow_by_hash, flow_by_path
 from mill_actors.store.jobs import get_job
 from mill_actors.store.notify import ring_queue
 from mill_actors.store.queries import sql
@@ -95,10 +96,12 @@ def plan_restart(
     step: str,
     iteration: int = 0,
     args: Mapping[str, object] | bytes | None = None,
+    now: FlowText | None = None,
 ) -> Submission:
     """Return what begins a flow anew at a step, with the results of an earlier run before it.
 
-    The flow runs as its path means it now. Raises `JobNotFound`, and `InvalidArgs` with what is wrong.
+    The flow runs as its path means it now, or as `now` is; a preview as it was. Raises `JobNotFound`, and
+    `InvalidArgs` with what is wrong.
     """
     found = flow_job(connection, workspace, job)
     old = get_job(connection, workspace, found.id)
@@ -106,15 +109,17 @@ def plan_restart(
         raise InvalidArgs(found.id, f"is a part of a run of {found.version.path}: restart the whole flow")
     if found.ending is None:
         raise InvalidArgs(found.id, "is not over: only a finished flow can be restarted")
-    now = compiled(flow_by_path(connection, workspace, old.path))
-    body = now.program.root
+    if now is None and is_preview(found.version.hash):
+        now = flow_by_hash(connection, workspace, found.version.hash)
+    version = compiled(now or flow_by_path(connection, workspace, old.path))
+    body = version.program.root
     at = body.by_id.get(step)
     if at is None:
         known = ", ".join(each.id for each in body.steps)
         raise InvalidArgs("step", f"{step!r} is no step of the flow itself; those are {known}")
     children = read_children(connection, found, body)
     # How the old version ended says nothing of a step of the new one that is at the same place.
-    ending = found.ending if now.hash == found.version.hash else "success"
+    ending = found.ending if version.hash == found.version.hash else "success"
     modules = flow_status(body, found.id, children, None, ending)["modules"]
     for before, module in zip(body.steps[: at.index], modules, strict=False):
         if module["type"] == "WaitingForPriorSteps":
@@ -128,6 +133,7 @@ def plan_restart(
         args=old.args.encode() if args is None else args,
         workspace=workspace,
         kind="flow",
+        hash=None if now is None else now.hash,
         restart=Restart(found.id, step, iteration),
     )
 

@@ -95,7 +95,8 @@ def flow_job(connection: Connection, workspace: str, job: str) -> FlowJob:
     if not is_flow:
         raise InvalidArgs(job, f"is a job of the script {path}, and has no steps")
     text = flow_by_hash(connection, workspace, digest)
-    assert text is not None, f"flow {digest} of a job is not there"
+    if text is None:
+        raise InvalidArgs(job, "was a preview, whose flow is not kept any more")
     version = compiled(text)
     if address is None:
         address = "" if path == version.path else _address(version, step, iteration)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -15,7 +14,7 @@ from mill_actors.errors import FlowNotFound, InvalidArgs, ScriptNotFound
 from mill_actors.flows.definition import ScriptStep
 from mill_actors.flows.program import compile_flow
 from mill_actors.flows.version import FlowOptions, FlowVersion
-from mill_actors.jobs.script import PATH, Script
+from mill_actors.jobs.script import PATH, Script, version_name
 from mill_actors.store.connection import Connection
 from mill_actors.store.queries import sql
 from mill_actors.store.scripts import script_by_hash, script_by_path
@@ -64,13 +63,14 @@ def make_flow(
     description: str = "",
     schema: bytes | None = None,
     rest: bytes = b"{}",
+    preview: bool = False,
 ) -> FlowText:
     """Name a version by its content; `value` must have been found without faults.
 
     What the value itself says about limits and priority goes into the options, where a submission
-    finds it without reading the value. Raises `InvalidArgs` if the path is none.
+    finds it without reading the value. Raises `InvalidArgs` if the path is none; a `preview` may have any.
     """
-    if not PATH.fullmatch(path):
+    if not preview and not PATH.fullmatch(path):
         raise InvalidArgs(path, "a path looks like f/folder/name or u/user/name")
     given = compile_flow(value).value
     options = msgspec.structs.replace(
@@ -81,7 +81,7 @@ def make_flow(
         priority=given.priority or (options.priority if options else 0),
     )
     told = msgspec.json.encode([path, options, tag, summary, description], order="deterministic")
-    digest = hashlib.sha256(b"\0".join([told, value, schema or b"", rest])).hexdigest()[:16]
+    digest = version_name(b"\0".join([told, value, schema or b"", rest]), preview=preview)
     # A dedicated flow's tag is its own: whoever serves it takes everything under it as this flow's runs.
     tag = f"{workspace}:flow/{path}" if options.dedicated else tag or FLOW_TAG
     return FlowText(workspace, path, digest, value, tag, options, summary, description, schema, rest)

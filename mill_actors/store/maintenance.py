@@ -18,6 +18,8 @@ class Pruned(Struct, frozen=True):
     partitions_dropped: int
     keys_forgotten: int
     results_forgotten: int = 0
+    previews_dropped: int = 0
+    notes_forgotten: int = 0
 
 
 def prune(connection: Connection, completed_days: int, logs_days: int) -> Pruned:
@@ -42,7 +44,12 @@ def prune(connection: Connection, completed_days: int, logs_days: int) -> Pruned
                 {"workspaces": [row[0] for row in unused], "keys": [row[1] for row in unused]},
             )
     results = connection.execute(sql.prune_cached_results, {"limit": BATCH}).rowcount
-    return Pruned(made, dropped, forgotten, results)
+    row = connection.execute(sql.drop_previews, {"days": completed_days, "limit": BATCH}).fetchone()
+    previews = row[0] if row else 0
+    old = {"days": completed_days, "limit": BATCH}
+    notes = connection.execute(sql.prune_user_states, old).rowcount
+    notes += connection.execute(sql.prune_progress, old).rowcount
+    return Pruned(made, dropped, forgotten, results, previews, notes)
 
 
 def delete_due(connection: Connection) -> float | None:

@@ -12,7 +12,7 @@ from psycopg.rows import TupleRow
 from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
-from mill_actors.errors import StoreUnavailable
+from mill_actors.errors import StoreRefused, StoreUnavailable
 from mill_actors.store.bridge import on_loop
 from mill_actors.store.connection import SETTINGS, Connection, Database, is_outage, register_arrays
 from mill_actors.store.decoding import decode
@@ -65,13 +65,21 @@ class Pool:
         await self._pool.close()
 
     async def run(self, work: Callable[[Connection], T]) -> T:
-        """Return what `work` returns, with a connection of its own. Raises `StoreUnavailable`."""
+        """Return what `work` returns, with a connection of its own.
+
+        Raises `StoreUnavailable`, and `StoreRefused` for a value that no column can hold.
+        """
         try:
             async with self._pool.connection() as connection:
                 return await on_loop(connection, work)
         except (PoolTimeout, PoolClosed, TooManyRequests) as error:
             raise StoreUnavailable from error
+        except UnicodeEncodeError as error:
+            raise StoreRefused(str(error)) from error
         except psycopg.Error as error:
+            # 54: it is too large or too deep
+            if isinstance(error, psycopg.DataError) or (error.sqlstate or "").startswith("54"):
+                raise StoreRefused(str(error), error.sqlstate) from error
             if is_outage(error):
                 raise StoreUnavailable from error
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mill_actors.api.routes import instance, jobs_cancel, jobs_run
+from mill_actors.api.routes import instance, jobs_cancel, jobs_run, previews
 from mill_actors.api.routing import Route
 
-ALL: tuple[Route, ...] = (*jobs_run.routes, *jobs_cancel.routes, *instance.routes)
+ALL: tuple[Route, ...] = (*jobs_run.routes, *jobs_cancel.routes, *previews.routes, *instance.routes)

@@ -81,12 +81,14 @@ def _retry(text: str | None) -> RetryPolicy | None:
         raise invalid(error, "query") from error
 
 
-async def _start(call: Call[RunQuery, bytes], told: Submission) -> web.Response:
+async def start(call: Call[Any, Any], told: Submission) -> web.Response:
+    """Submit; answer the id."""
     receipt = await call.services.submitter.submit(told)
     return text_answer(receipt.id, 201)
 
 
-async def _wait(call: Call[RunQuery, bytes], told: Submission) -> web.Response:
+async def wait(call: Call[Any, Any], told: Submission) -> web.Response:
+    """Submit, and answer the result when it is there."""
     services = call.services
     if told.id is None and told.key is None:
         fresh = new_id()
@@ -145,58 +147,58 @@ _WAIT: dict[str, Any] = {"query": RunQuery, "body": bytes, "returns": Raw, "acti
 @routes.post("/w/{workspace}/jobs/run/p/{path*}", **_RUN)
 async def run_script_by_path(call: Call[RunQuery, bytes]) -> web.Response:
     """Start what a script's path means now; answers the job's id once the job is durable."""
-    return await _start(call, submission_of(call, call.path, "script"))
+    return await start(call, submission_of(call, call.path, "script"))
 
 
 @routes.post("/w/{workspace}/jobs/run/f/{path*}", **_RUN)
 async def run_flow_by_path(call: Call[RunQuery, bytes]) -> web.Response:
     """Start what a flow's path means now; answers the job's id."""
-    return await _start(call, submission_of(call, call.path, "flow"))
+    return await start(call, submission_of(call, call.path, "flow"))
 
 
 @routes.post("/w/{workspace}/jobs/run/h/{hash}", **_RUN)
 async def run_script_by_hash(call: Call[RunQuery, bytes]) -> web.Response:
     """Start one version of a script; answers the job's id."""
-    return await _start(call, await _by_hash(call))
+    return await start(call, await _by_hash(call))
 
 
 @routes.post("/w/{workspace}/jobs/run/fv/{version}", **_RUN)
 async def run_flow_by_version(call: Call[RunQuery, bytes]) -> web.Response:
     """Start one version of a flow; answers the job's id."""
-    return await _start(call, await _by_version(call))
+    return await start(call, await _by_version(call))
 
 
 @routes.post("/w/{workspace}/jobs/run_wait_result/p/{path*}", **_WAIT)
 async def wait_script_by_path(call: Call[RunQuery, bytes]) -> web.Response:
     """Run a script, and answer its result: 200, or 422 if it failed, or as the result says itself."""
-    return await _wait(call, submission_of(call, call.path, "script"))
+    return await wait(call, submission_of(call, call.path, "script"))
 
 
 @routes.get("/w/{workspace}/jobs/run_wait_result/p/{path*}", **_WAIT)
 async def wait_script_by_path_get(call: Call[RunQuery, bytes]) -> web.Response:
     """The same by GET: `payload` is base64 of the arguments."""
-    return await _wait(call, submission_of(call, call.path, "script"))
+    return await wait(call, submission_of(call, call.path, "script"))
 
 
 @routes.post("/w/{workspace}/jobs/run_wait_result/f/{path*}", **_WAIT)
 async def wait_flow_by_path(call: Call[RunQuery, bytes]) -> web.Response:
     """Run a flow, and answer its result."""
-    return await _wait(call, submission_of(call, call.path, "flow"))
+    return await wait(call, submission_of(call, call.path, "flow"))
 
 
 @routes.get("/w/{workspace}/jobs/run_wait_result/f/{path*}", **_WAIT)
 async def wait_flow_by_path_get(call: Call[RunQuery, bytes]) -> web.Response:
     """The same by GET."""
-    return await _wait(call, submission_of(call, call.path, "flow"))
+    return await wait(call, submission_of(call, call.path, "flow"))
 
 
 @routes.post("/w/{workspace}/jobs/run_wait_result/h/{hash}", **_WAIT)
 async def wait_script_by_hash(call: Call[RunQuery, bytes]) -> web.Response:
     """Run one version of a script, and answer its result."""
-    return await _wait(call, await _by_hash(call))
+    return await wait(call, await _by_hash(call))
 
 
 @routes.post("/w/{workspace}/jobs/run_wait_result/fv/{version}", **_WAIT)
 async def wait_flow_by_version(call: Call[RunQuery, bytes]) -> web.Response:
     """Run one version of a flow, and answer its result."""
-    return await _wait(call, await _by_version(call))
+    return await wait(call, await _by_version(call))

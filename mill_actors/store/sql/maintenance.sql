@@ -45,6 +45,26 @@ delete from mill.result_cache
 where ctid = any (array(
   select r.ctid from mill.result_cache r where r.expires_at <= now() limit %(limit)s for update skip locked));
 
+-- name: drop_previews
+select mill.drop_previews(now() - make_interval(days => %(days)s), %(limit)s);
+
+-- name: prune_user_states
+-- As old as history may be; a flow that is still open keeps its own.
+delete from mill.flow_user_state
+where ctid = any (array(
+  select s.ctid from mill.flow_user_state s
+  where s.set_at < now() - make_interval(days => %(days)s)
+    and not exists (select from mill.queue q where q.id = s.job)
+  limit %(limit)s for update of s skip locked));
+
+-- name: prune_progress
+delete from mill.job_progress
+where ctid = any (array(
+  select p.ctid from mill.job_progress p
+  where p.set_at < now() - make_interval(days => %(days)s)
+    and not exists (select from mill.queue q where q.id = p.job)
+  limit %(limit)s for update of p skip locked));
+
 -- name: delete_due
 -- What jobs were given and what they made, when somebody wanted it gone by now; and what they printed.
 with due as (
