@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from msgspec import Raw, Struct
@@ -100,7 +100,8 @@ def _operation(route: Route, named: dict[Any, Any]) -> dict[str, Any]:
         told["requestBody"] = {"content": {"application/json": {"schema": {}}}}
     elif route.body is not None and route.method != "GET":
         told["requestBody"] = {
-            "required": True,
+            # An empty body is null.
+            "required": type(None) not in get_args(route.body),
             "content": {"application/json": {"schema": named[route.body]}},
         }
     return told

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 
 from mill_actors.api.problems import Problem
 from mill_actors.api.routes.jobs_run import start, wait
@@ -21,7 +21,6 @@ from mill_actors.store.submission import Submission
 
 routes = Routes("jobs")
 
-_NO_ARGS = Raw(b"{}")
 
 
 class PreviewQuery(Struct):
@@ -38,7 +37,8 @@ class Preview(Struct):
 
     content: str | None = None
     language: str | None = None
-    args: Raw = _NO_ARGS
+    #: an object; a factory, for a schema has no raw default
+    args: Raw = field(default_factory=lambda: Raw(b"{}"))
     #: what it would be deployed as; it is not looked at for another script
     path: str | None = None
     tag: str | None = None
@@ -57,7 +57,8 @@ class FlowPreview(Struct):
     """A flow: its `value`, as it would be deployed."""
 
     value: Raw
-    args: Raw = _NO_ARGS
+    #: an object; a factory, for a schema has no raw default
+    args: Raw = field(default_factory=lambda: Raw(b"{}"))
     path: str | None = None
     tag: str | None = None
     restarted_from: RestartedFrom | None = None
