@@ -64,6 +64,8 @@ async def serving(config: Config, database: Database) -> AsyncIterator[str]:
         runner = web.AppRunner(
             application(services),
             handle_signals=False,
+            # Whoever hangs up is not worked for.
+            handler_cancellation=True,
             access_log=None,
             keepalive_timeout=75.0,
             shutdown_timeout=settings.drain_seconds,

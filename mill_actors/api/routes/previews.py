@@ -22,7 +22,6 @@ from mill_actors.store.submission import Submission
 routes = Routes("jobs")
 
 
-
 class PreviewQuery(Struct):
     """How a preview's job is started."""
 
