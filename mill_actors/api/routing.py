@@ -77,11 +77,13 @@ class Route(Struct, frozen=True):
     is_public: bool
     domain: str
     action: str
+    #: whether it is another path of an operation
+    is_alias: bool = False
 
     @property
     def name(self) -> str:
         """The operation's id."""
-        return self.handler.__name__
+        return self.handler.__name__ + ("_also" if self.is_alias else "")
 
     @property
     def summary(self) -> str:
@@ -132,17 +134,22 @@ class Routes:
         form: Form = "json",
         is_public: bool = False,
         action: str | None = None,
+        also: str | None = None,
     ) -> Callable[[Callable[[Call[Q, Any]], Awaitable[web.StreamResponse]]], Handler]:
-        """Declare a route; `action` is what a token's scopes must allow: read, run or write."""
+        """Declare a route; `action` is what a token's scopes must allow: read, run or write.
+
+        `also` is a second path of the same operation.
+        """
 
         def declare(handler: Callable[[Call[Q, Any]], Awaitable[web.StreamResponse]]) -> Handler:
             told = action or ("read" if method == "GET" else "write")
-            self._routes.append(
-                Route(
-                    method, path, handler, self._tag, query, body, status, form, returns, is_public,
-                    self._domain, told,
-                )
-            )  # fmt: skip
+            for place in (path, also):
+                if place is not None:
+                    route = Route(
+                        method, place, handler, self._tag, query, body, status, form, returns, is_public,
+                        self._domain, told, is_alias=place is not path,
+                    )  # fmt: skip
+                    self._routes.append(route)
             return handler
 
         return declare

@@ -53,6 +53,12 @@ def application(services: Services) -> web.Application:
     app.router.add_get("/", docs)
     for route in ALL:
         app.router.add_route(route.method, PREFIX + route.pattern, dispatcher(route, services, authenticator))
+
+    async def send_home(_: web.Application) -> None:
+        # Streams and held answers would be waited for.
+        services.watcher.close()
+
+    app.on_shutdown.append(send_home)
     return app
 
 

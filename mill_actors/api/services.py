@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
+from mill_actors.api.job_updates import Places
+from mill_actors.api.watcher import Watcher
 from mill_actors.config import Config
 from mill_actors.store.connection import Connection, Database
 from mill_actors.store.jobs import JobResult
@@ -35,6 +37,9 @@ class Services:
         self.submitter = await self._stack.enter_async_context(Submitter(self.pool))
         self.waiter = Waiter(self.database)
         self._stack.push_async_callback(asyncio.to_thread, self.waiter.close)
+        self.places = Places()
+        self.watcher = Watcher(self)
+        self._stack.callback(self.watcher.close)
         return self
 
     async def __aexit__(

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from mill_actors.api.routes import instance, jobs_cancel, jobs_run, previews
+from mill_actors.api.routes import (
+    instance,
+    jobs_cancel,
+    jobs_read,
+    jobs_run,
+    jobs_update,
+    previews,
+)
 from mill_actors.api.routing import Route
 
-ALL: tuple[Route, ...] = (*jobs_run.routes, *jobs_cancel.routes, *previews.routes, *instance.routes)
+ALL: tuple[Route, ...] = (
+    *jobs_run.routes,
+    *jobs_update.routes,
+    *jobs_read.routes,
+    *instance.routes,
+    *jobs_cancel.routes,
+    *previews.routes,
+)
