@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from mill_actors.api.routes import (
+    flow_user_states,
     instance,
     jobs_cancel,
     jobs_read,
     jobs_run,
     jobs_update,
     previews,
+    progress,
 )
 from mill_actors.api.routing import Route
 
@@ -16,7 +18,9 @@ ALL: tuple[Route, ...] = (
     *jobs_run.routes,
     *jobs_update.routes,
     *jobs_read.routes,
+    *flow_user_states.routes,
     *instance.routes,
     *jobs_cancel.routes,
     *previews.routes,
+    *progress.routes,
 )
