@@ -212,6 +212,27 @@ CREATE TABLE mill.deletion (
     due_at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE mill.deployment (
+    id bigint NOT NULL,
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    kind text NOT NULL COLLATE pg_catalog."C",
+    path text NOT NULL COLLATE pg_catalog."C",
+    hash text NOT NULL COLLATE pg_catalog."C",
+    message text,
+    deployed_by text NOT NULL,
+    deployed_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT deployment_kind CHECK ((kind = ANY (ARRAY['script'::text, 'flow'::text])))
+);
+
+ALTER TABLE mill.deployment ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME mill.deployment_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE mill.flow (
     workspace text NOT NULL COLLATE pg_catalog."C",
     hash text NOT NULL COLLATE pg_catalog."C",
@@ -227,6 +248,7 @@ CREATE TABLE mill.flow (
     created_by text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     rest json DEFAULT '{}'::json NOT NULL,
+    labels text[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT flow_hash_is_hex CHECK ((hash ~ '^[0-9a-fp][0-9a-f]{15}$'::text))
 );
 
@@ -454,6 +476,10 @@ CREATE TABLE mill.script (
     options json DEFAULT '{}'::json NOT NULL,
     created_by text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    rest json DEFAULT '{}'::json NOT NULL,
+    kind text DEFAULT 'script'::text NOT NULL COLLATE pg_catalog."C",
+    is_template boolean DEFAULT false NOT NULL,
+    labels text[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT script_hash_is_hex CHECK ((hash ~ '^[0-9a-fp][0-9a-f]{15}$'::text))
 );
 
@@ -538,6 +564,9 @@ ALTER TABLE ONLY mill.concurrency_slot
 
 ALTER TABLE ONLY mill.deletion
     ADD CONSTRAINT deletion_pkey PRIMARY KEY (job);
+
+ALTER TABLE ONLY mill.deployment
+    ADD CONSTRAINT deployment_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY mill.flow_item
     ADD CONSTRAINT flow_item_pkey PRIMARY KEY (run, step, chunk);
@@ -635,6 +664,10 @@ CREATE INDEX concurrency_slot_of_job ON mill.concurrency_slot USING btree (job);
 
 CREATE INDEX deletion_due ON mill.deletion USING btree (due_at);
 
+CREATE INDEX deployment_hash ON mill.deployment USING btree (workspace, kind, hash, id);
+
+CREATE INDEX deployment_path ON mill.deployment USING btree (workspace, kind, path, id);
+
 CREATE INDEX flow_preview ON mill.flow USING btree (created_at) WHERE (hash >= 'p'::text);
 
 CREATE INDEX flow_run_of_root ON mill.flow_run USING btree (root) WHERE (depth > 0);
@@ -676,6 +709,9 @@ ALTER INDEX mill.completed_job_listing ATTACH PARTITION mill.completed_job_defau
 ALTER INDEX mill.job_attempt_pkey ATTACH PARTITION mill.job_attempt_default_pkey;
 
 ALTER INDEX mill.job_log_pkey ATTACH PARTITION mill.job_log_default_pkey;
+
+ALTER TABLE ONLY mill.deployment
+    ADD CONSTRAINT deployment_workspace_fkey FOREIGN KEY (workspace) REFERENCES mill.workspace(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY mill.flow_path
     ADD CONSTRAINT flow_path_workspace_hash_fkey FOREIGN KEY (workspace, hash) REFERENCES mill.flow(workspace, hash);

@@ -27,6 +27,7 @@ from mill_actors.errors import (
     SubmissionConflict,
 )
 from mill_actors.store.access import MemberNotFound
+from mill_actors.store.script_definitions import VersionConflict
 from mill_actors.store.shared_values import SharedValueNotFound
 
 logger = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ def problem_of(error: BaseException) -> Problem:
             return Problem(400, "invalid_flow", str(error), faults=error.faults)
         case InvalidToken():
             return Problem(401, "unauthorized", str(error))
+        case VersionConflict():
+            return Problem(400, "version_conflict", str(error), "$.parent_hash", found=error.found)
         case SubmissionConflict():
             return Problem(409, "conflict", str(error), job=error.job_id)
         case StoreRefused():

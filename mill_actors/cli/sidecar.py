@@ -10,18 +10,8 @@ import msgspec
 from msgspec import Struct
 
 from mill_actors.jobs.script import ScriptOptions
+from mill_actors.jobs.script_document import NAMES
 
-#: Windmill's name: ours.
-NAMES: Mapping[str, str] = {
-    "tag": "tag",
-    "dedicated_worker": "dedicated",
-    "priority": "priority",
-    "timeout": "timeout_seconds",
-    "retry": "retry",
-    "concurrent_limit": "concurrency_limit",
-    "concurrency_key": "concurrency_key",
-    "concurrency_time_window_s": "concurrency_window_s",
-}
 #: What says nothing about how jobs run. Everything else that is not in NAMES is worth a note.
 QUIET = frozenset({"summary", "description", "schema", "kind", "lock", "codebase", "is_template"})
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import msgspec
-import orjson
 from msgspec import Struct
 
 from mill_actors.errors import InvalidFlow
@@ -28,7 +26,7 @@ from mill_actors.flows.fault import Fault, kind, shown
 from mill_actors.flows.shapes import FLOW
 from mill_actors.flows.steps import Steps
 from mill_actors.flows.validation import LANGUAGES, oversize
-from mill_actors.jobs.jsons import decode
+from mill_actors.jobs.jsons import canonical, decode
 
 Durability = Literal["step", "flow"]
 
@@ -63,7 +61,7 @@ class FlowDocument(Struct, frozen=True):
     @property
     def rest_json(self) -> bytes:
         """Equal ones have equal texts."""
-        return _canonical(self.rest)
+        return canonical(self.rest)
 
 
 def whole(summary: str, description: str, schema: Any, value: Any, rest: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,7 +84,7 @@ def read_flow(
     fields(told, document, "", _DOCUMENT, ["summary", "value"])
     if faults:
         raise InvalidFlow([str(fault) for fault in faults], path)
-    value_json = _canonical(document["value"])
+    value_json = canonical(document["value"])
     try:
         value = decode_flow(value_json)
     except msgspec.DecodeError as error:
@@ -105,14 +103,6 @@ def read_flow(
         # An empty description is there, or is not: only this tells.
         rest={key: item for key, item in document.items() if key not in _OWN or not (key in _ALWAYS or item)},
     )
-
-
-def _canonical(value: Any) -> bytes:
-    try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONEncodeError:
-        # Integers of more than 64 bits.
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _decoding_fault(message: str) -> str:

@@ -46,6 +46,22 @@ def encode(value: Any) -> bytes:
     return json.dumps(_finite(value), separators=(",", ":"), allow_nan=False).encode()
 
 
+def canonical(value: Any) -> bytes:
+    """Return a value's text with sorted keys: equal values have equal texts.
+
+    >>> canonical({"b": 1, "a": [2]})
+    b'{"a":[2],"b":1}'
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        text = json.dumps(
+            _finite(value), sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
+        )
+    # A lone surrogate is told as JSON tells it.
+    return re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text).encode()
+
+
 def _finite(value: Any) -> Any:
     match value:
         case float():

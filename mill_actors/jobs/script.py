@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from mill_actors.errors import InvalidArgs
+from mill_actors.jobs.jsons import canonical, encode
 from mill_actors.jobs.retry import NO_RETRY, RetryPolicy
 
 #: Windmill's paths: `f/folder/name`, `u/user/name`, with any further segments.
@@ -63,6 +66,8 @@ class Script(Struct, frozen=True):
     hash: str
     tag: str
     options: ScriptOptions = ScriptOptions()
+    #: what its document says beside these, as JSON text; read with the definition alone
+    rest: bytes = b"{}"
 
     @property
     def dedicated(self) -> bool:
@@ -78,10 +83,11 @@ def make_script(
     options: ScriptOptions = NO_OPTIONS,
     *,
     preview: bool = False,
+    rest: Mapping[str, Any] = MappingProxyType({}),
 ) -> Script:
     """Name a version by path, language, content and options; raise `InvalidArgs` if the path is none.
 
-    A `preview` may have any path: nobody ever finds it by that.
+    The hash covers the rest too. A `preview` may have any path: nobody ever finds it by that.
     """
     if not preview and not PATH.fullmatch(path):
         raise InvalidArgs(path, "a path looks like f/folder/name or u/user/name")
@@ -91,6 +97,8 @@ def make_script(
         told = msgspec.json.encode([path, language, content, options], order="deterministic")
     except UnicodeEncodeError:
         raise InvalidArgs(path, "the code is no Unicode text") from None
+    if rest:
+        told += canonical(dict(rest))
     tag = options.tag or (f"{workspace}:{path}" if options.dedicated else language)
     return Script(
         workspace=workspace,
@@ -100,4 +108,5 @@ def make_script(
         hash=version_name(told, preview=preview),
         tag=tag,
         options=options,
+        rest=encode(dict(rest)),
     )

@@ -16,8 +16,9 @@ from mill_actors.flows.program import compile_flow
 from mill_actors.flows.version import FlowOptions, FlowVersion
 from mill_actors.jobs.script import PATH, Script, version_name
 from mill_actors.store.connection import Connection
+from mill_actors.store.decoding import decode, storable
 from mill_actors.store.queries import sql
-from mill_actors.store.scripts import script_by_hash, script_by_path
+from mill_actors.store.scripts import put_script, script_by_hash, script_by_path
 
 #: The tag of flows that say nothing.
 FLOW_TAG = "flow"
@@ -87,8 +88,18 @@ def make_flow(
     return FlowText(workspace, path, digest, value, tag, options, summary, description, schema, rest)
 
 
-def deploy_flow(connection: Connection, flow: FlowText, deployed_by: str) -> bool:
-    """Make `flow` what its path means, with its own code; False if it meant that already."""
+def deploy_flow(
+    connection: Connection,
+    flow: FlowText,
+    deployed_by: str,
+    *,
+    only_after: str | None = None,
+    message: str | None = None,
+) -> bool:
+    """Make `flow` what its path means, with its own code; False if it meant that already.
+
+    `only_after`: the hash that the path has to mean until now, "" for nothing; False too if it does not.
+    """
     with connection.transaction():
         for script in compiled(flow).inline_scripts():
             put_script(connection, script, deployed_by)
@@ -103,40 +114,23 @@ def deploy_flow(connection: Connection, flow: FlowText, deployed_by: str) -> boo
                 "value": flow.value.decode(),
                 "schema": None if flow.schema is None else flow.schema.decode(),
                 "rest": flow.rest.decode(),
+                "labels": _labels(decode(flow.rest).get("labels")),
                 "tag": flow.tag,
                 "dedicated": flow.options.dedicated,
                 "options": msgspec.json.encode(flow.options).decode(),
                 "created_by": deployed_by,
             },
         )
-        row = connection.execute(
-            sql.point_flow_path,
-            {
-                "workspace": flow.workspace,
-                "path": flow.path,
-                "hash": flow.hash,
-                "deployed_by": deployed_by,
-            },
-        ).fetchone()
-    return row is not None
+        told = {"workspace": flow.workspace, "path": flow.path, "hash": flow.hash}
+        told["deployed_by"] = deployed_by
+        changed = connection.execute(sql.point_flow_path, {**told, "only_after": only_after}).fetchone()
+        if changed is not None:
+            connection.execute(sql.put_deployment, {**told, "kind": "flow", "message": message})
+    return changed is not None
 
 
-def put_script(connection: Connection, script: Script, created_by: str) -> None:
-    """Write a script version that no path means: a step's own code."""
-    connection.execute(
-        sql.put_script,
-        {
-            "workspace": script.workspace,
-            "hash": script.hash,
-            "path": script.path,
-            "language": script.language,
-            "content": script.content,
-            "tag": script.tag,
-            "dedicated": script.dedicated,
-            "options": msgspec.json.encode(script.options).decode(),
-            "created_by": created_by,
-        },
-    )
+def _labels(told: Any) -> list[str]:
+    return [storable(label) for label in told if isinstance(label, str)] if isinstance(told, list) else []
 
 
 def compiled(flow: FlowText) -> FlowVersion:

@@ -67,7 +67,7 @@ class Pool:
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` returns, with a connection of its own.
 
-        Raises `StoreUnavailable`, and `StoreRefused` for a value that no column can hold.
+        Raises `StoreUnavailable`, and `StoreRefused` for what no table can hold.
         """
         try:
             async with self._pool.connection() as connection:
@@ -78,7 +78,9 @@ class Pool:
             raise StoreRefused(str(error)) from error
         except psycopg.Error as error:
             # 54: it is too large or too deep
-            if isinstance(error, psycopg.DataError) or (error.sqlstate or "").startswith("54"):
+            if isinstance(error, psycopg.DataError | psycopg.IntegrityError) or (
+                error.sqlstate or ""
+            ).startswith("54"):
                 raise StoreRefused(str(error), error.sqlstate) from error
             if is_outage(error):
                 raise StoreUnavailable from error

@@ -13,6 +13,7 @@ from msgspec import Struct
 from mill_actors.errors import ScriptNotFound
 from mill_actors.jobs.script import Script, ScriptOptions
 from mill_actors.store.connection import Connection
+from mill_actors.store.decoding import decode, storable
 from mill_actors.store.queries import sql
 
 
@@ -28,33 +29,49 @@ class ListedScript(Struct, frozen=True):
     deployed_at: datetime
 
 
-def deploy_script(connection: Connection, script: Script, deployed_by: str) -> bool:
-    """Make `script` what its path means; False if it meant that already. One transaction."""
+def deploy_script(
+    connection: Connection,
+    script: Script,
+    deployed_by: str,
+    *,
+    only_after: str | None = None,
+    message: str | None = None,
+) -> bool:
+    """Make `script` what its path means; False if it meant that already. One transaction.
+
+    `only_after`: the hash that the path has to mean until now, "" for nothing; False too if it does not.
+    """
     with connection.transaction():
-        connection.execute(
-            sql.put_script,
-            {
-                "workspace": script.workspace,
-                "hash": script.hash,
-                "path": script.path,
-                "language": script.language,
-                "content": script.content,
-                "tag": script.tag,
-                "dedicated": script.dedicated,
-                "options": msgspec.json.encode(script.options).decode(),
-                "created_by": deployed_by,
-            },
-        )
-        row = connection.execute(
-            sql.point_path,
-            {
-                "workspace": script.workspace,
-                "path": script.path,
-                "hash": script.hash,
-                "deployed_by": deployed_by,
-            },
-        ).fetchone()
-    return row is not None
+        put_script(connection, script, deployed_by)
+        told = {"workspace": script.workspace, "path": script.path, "hash": script.hash}
+        told["deployed_by"] = deployed_by
+        changed = connection.execute(sql.point_path, {**told, "only_after": only_after}).fetchone()
+        if changed is not None:
+            connection.execute(sql.put_deployment, {**told, "kind": "script", "message": message})
+    return changed is not None
+
+
+def put_script(connection: Connection, script: Script, created_by: str) -> None:
+    """Write a version, whatever its path means."""
+    rest = decode(script.rest)
+    connection.execute(
+        sql.put_script,
+        {
+            "workspace": script.workspace,
+            "hash": script.hash,
+            "path": script.path,
+            "language": script.language,
+            "content": script.content,
+            "tag": script.tag,
+            "dedicated": script.dedicated,
+            "options": msgspec.json.encode(script.options).decode(),
+            "rest": script.rest.decode(),
+            "kind": rest.get("kind", "script"),
+            "is_template": rest.get("is_template", False),
+            "labels": [storable(label) for label in rest.get("labels", ())],
+            "created_by": created_by,
+        },
+    )
 
 
 def script_by_path(connection: Connection, workspace: str, path: str) -> Script:

@@ -11,6 +11,7 @@ from mill_actors.api.routes import (
     jobs_update,
     previews,
     progress,
+    scripts,
 )
 from mill_actors.api.routing import Route
 
@@ -23,4 +24,5 @@ ALL: tuple[Route, ...] = (
     *jobs_cancel.routes,
     *previews.routes,
     *progress.routes,
+    *scripts.routes,
 )

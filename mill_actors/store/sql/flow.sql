@@ -3,18 +3,19 @@
 -- own rows in queue.
 
 -- name: put_flow
-insert into mill.flow (workspace, hash, path, summary, description, value, schema, rest, tag, dedicated,
+insert into mill.flow (workspace, hash, path, summary, description, value, schema, rest, labels, tag, dedicated,
   options, created_by)
 values (%(workspace)s, %(hash)s, %(path)s, %(summary)s, %(description)s, %(value)s::json, %(schema)s::json,
-  %(rest)s::json, %(tag)s, %(dedicated)s, %(options)s::json, %(created_by)s)
+  %(rest)s::json, %(labels)s, %(tag)s, %(dedicated)s, %(options)s::json, %(created_by)s)
 on conflict (workspace, hash) do nothing;
 
 -- name: point_flow_path
+-- As `point_path` does.
 insert into mill.flow_path as p (workspace, path, hash, deployed_by)
 values (%(workspace)s, %(path)s, %(hash)s, %(deployed_by)s)
 on conflict (workspace, path) do update
   set hash = excluded.hash, deployed_by = excluded.deployed_by, deployed_at = now()
-  where p.hash <> excluded.hash
+  where p.hash <> excluded.hash and (%(only_after)s::text is null or p.hash = %(only_after)s)
 returning hash;
 
 -- name: flow_by_path

@@ -1,17 +1,19 @@
 -- name: put_script
 -- Immutable: the same content is the same version, however often it is deployed.
-insert into mill.script (workspace, hash, path, language, content, tag, dedicated, options, created_by)
+insert into mill.script (workspace, hash, path, language, content, tag, dedicated, options, rest, kind,
+  is_template, labels, created_by)
 values (%(workspace)s, %(hash)s, %(path)s, %(language)s, %(content)s, %(tag)s, %(dedicated)s,
-  %(options)s::json, %(created_by)s)
+  %(options)s::json, %(rest)s::json, %(kind)s, %(is_template)s, %(labels)s, %(created_by)s)
 on conflict (workspace, hash) do nothing;
 
 -- name: point_path
--- What the path means from now on. No row: it meant that already.
+-- What the path means from now on. No row: it meant that already; or something else than the hash it was to
+-- mean until now ('': nothing).
 insert into mill.script_path as p (workspace, path, hash, deployed_by)
 values (%(workspace)s, %(path)s, %(hash)s, %(deployed_by)s)
 on conflict (workspace, path) do update
   set hash = excluded.hash, deployed_by = excluded.deployed_by, deployed_at = now()
-  where p.hash <> excluded.hash
+  where p.hash <> excluded.hash and (%(only_after)s::text is null or p.hash = %(only_after)s)
 returning hash;
 
 -- name: script_by_path
