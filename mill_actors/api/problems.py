@@ -27,7 +27,7 @@ from mill_actors.errors import (
     SubmissionConflict,
 )
 from mill_actors.store.access import MemberNotFound
-from mill_actors.store.script_definitions import VersionConflict
+from mill_actors.store.deployments import VersionConflict
 from mill_actors.store.shared_values import SharedValueNotFound
 
 logger = logging.getLogger(__name__)

@@ -143,33 +143,9 @@ def _read(file: Path, flags: Mapping[str, Any]) -> FlowDocument:
 
 def make_flows(workspace: str, flows: Sequence[ReadFlow]) -> list[FlowText]:
     """Return a version of each."""
-    from mill_actors.flows.version import FlowOptions
-    from mill_actors.jobs.jsons import encode
-    from mill_actors.store.flow_versions import make_flow
+    from mill_actors.store.flow_versions import flow_of
 
-    made = []
-    for flow in flows:
-        told = flow.document
-        options = FlowOptions(
-            dedicated=told.dedicated,
-            durability=told.durability,
-            priority=told.priority or 0,
-            timeout_seconds=told.timeout,
-        )
-        made.append(
-            make_flow(
-                workspace,
-                flow.source.path,
-                told.value_json,
-                options=options,
-                tag=told.tag or None,
-                summary=told.summary,
-                description=told.description,
-                schema=None if told.schema is None else encode(told.schema),
-                rest=told.rest_json,
-            )
-        )
-    return made
+    return [flow_of(workspace, flow.source.path, flow.document) for flow in flows]
 
 
 def find_missing(

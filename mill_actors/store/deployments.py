@@ -8,6 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from mill_actors.errors import MillError
 from mill_actors.store.connection import Connection
 from mill_actors.store.queries import sql
 
@@ -22,6 +23,18 @@ class Deployment(Struct, frozen=True):
     deployed_by: str
     deployed_at: datetime
     message: str | None
+
+
+class VersionConflict(MillError):
+    """The path means something else than was thought.
+
+    `found` is the hash that it means; None: nothing.
+    """
+
+    def __init__(self, path: str, found: str | None, why: str) -> None:
+        self.path = path
+        self.found = found
+        super().__init__(f"{path}: {why}")
 
 
 def read_history(

@@ -12,8 +12,10 @@ from msgspec import Struct
 
 from mill_actors.errors import FlowNotFound, InvalidArgs, ScriptNotFound
 from mill_actors.flows.definition import ScriptStep
+from mill_actors.flows.document import FlowDocument
 from mill_actors.flows.program import compile_flow
 from mill_actors.flows.version import FlowOptions, FlowVersion
+from mill_actors.jobs.jsons import encode
 from mill_actors.jobs.script import PATH, Script, version_name
 from mill_actors.store.connection import Connection
 from mill_actors.store.decoding import decode, storable
@@ -86,6 +88,27 @@ def make_flow(
     # A dedicated flow's tag is its own: whoever serves it takes everything under it as this flow's runs.
     tag = f"{workspace}:flow/{path}" if options.dedicated else tag or FLOW_TAG
     return FlowText(workspace, path, digest, value, tag, options, summary, description, schema, rest)
+
+
+def flow_of(workspace: str, path: str, document: FlowDocument) -> FlowText:
+    """Name a version of a whole document."""
+    options = FlowOptions(
+        dedicated=document.dedicated,
+        durability=document.durability,
+        priority=document.priority or 0,
+        timeout_seconds=document.timeout,
+    )
+    return make_flow(
+        workspace,
+        path,
+        document.value_json,
+        options=options,
+        tag=document.tag or None,
+        summary=document.summary,
+        description=document.description,
+        schema=None if document.schema is None else encode(document.schema),
+        rest=document.rest_json,
+    )
 
 
 def deploy_flow(

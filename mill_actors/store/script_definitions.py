@@ -9,11 +9,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from mill_actors.errors import MillError
 from mill_actors.jobs.jsons import decode
 from mill_actors.jobs.script import Script, ScriptOptions
 from mill_actors.store.connection import Connection
-from mill_actors.store.deployments import forget_path, last_version, move_history
+from mill_actors.store.deployments import VersionConflict, forget_path, last_version, move_history
 from mill_actors.store.queries import sql
 from mill_actors.store.scripts import deploy_script
 
@@ -57,18 +56,6 @@ class ScriptFilter(Struct, frozen=True, kw_only=True):
     descending: bool = True
     limit: int = 1000
     offset: int = 0
-
-
-class VersionConflict(MillError):
-    """The path means something else than was thought.
-
-    `found` is the hash that it means; None: nothing.
-    """
-
-    def __init__(self, path: str, found: str | None, why: str) -> None:
-        self.path = path
-        self.found = found
-        super().__init__(f"{path}: {why}")
 
 
 def read_script(

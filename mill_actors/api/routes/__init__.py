@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mill_actors.api.routes import (
     flow_user_states,
+    flows,
     instance,
     jobs_cancel,
     jobs_read,
@@ -20,6 +21,7 @@ ALL: tuple[Route, ...] = (
     *jobs_update.routes,
     *jobs_read.routes,
     *flow_user_states.routes,
+    *flows.routes,
     *instance.routes,
     *jobs_cancel.routes,
     *previews.routes,

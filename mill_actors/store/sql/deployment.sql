@@ -130,3 +130,55 @@ returning p.hash;
 delete from mill.script s
 where s.workspace = %(workspace)s and s.hash = any (%(hashes)s::text[]) and not exists (
   select from mill.deployment d where d.workspace = s.workspace and d.kind = 'script' and d.hash = s.hash);
+
+-- name: flow_definition
+-- By path: what it means now or, archived, meant last. By number: any version that a path has meant.
+select d.path, f.hash, f.version, f.summary, f.description, f.value::text, f.schema::text, f.rest::text,
+  d.deployed_by, d.deployed_at, d.message,
+  not exists (select from mill.flow_path p where p.workspace = d.workspace and p.path = d.path) as archived
+from mill.deployment d
+join mill.flow f on f.workspace = d.workspace and f.hash = d.hash
+where d.workspace = %(workspace)s and d.kind = 'flow'
+  and (%(path)s::text is null or d.path = %(path)s)
+  and (%(version)s::bigint is null or f.version = %(version)s)
+order by d.id desc limit 1;
+
+-- name: list_flow_definitions
+-- What paths mean now; or those that are archived, as they were. Only its metadata, not its steps.
+select v.path, f.hash, f.version, f.summary, f.description, 'null' as value, null as schema, f.rest::text,
+  v.deployed_by, v.deployed_at,
+  case when %(with_message)s then (
+    select d.message from mill.deployment d
+    where d.workspace = %(workspace)s and d.kind = 'flow' and d.path = v.path order by d.id desc limit 1) end,
+  v.archived
+from (
+  select p.path, p.hash, p.deployed_by, p.deployed_at, false as archived
+  from mill.flow_path p
+  where p.workspace = %(workspace)s and not %(archived)s
+  union all
+  select a.path, a.hash, a.deployed_by, a.deployed_at, true
+  from (
+    select distinct on (d.path) d.path, d.hash, d.deployed_by, d.deployed_at
+    from mill.deployment d
+    where d.workspace = %(workspace)s and d.kind = 'flow' and %(archived)s and not exists (
+      select from mill.flow_path p where p.workspace = d.workspace and p.path = d.path)
+    order by d.path, d.id desc
+  ) a
+) v
+join mill.flow f on f.workspace = %(workspace)s and f.hash = v.hash
+where (%(readable)s::text[] is null
+    or exists (select from unnest(%(readable)s::text[]) r (prefix) where starts_with(v.path, r.prefix)))
+  and (%(path_start)s::text is null or starts_with(v.path, %(path_start)s))
+  and (%(path)s::text is null or v.path = %(path)s)
+  and (%(created_by)s::text is null or v.deployed_by = %(created_by)s)
+  and (%(label)s::text is null or %(label)s = any (f.labels))
+  and (%(dedicated)s::boolean is null or f.dedicated = %(dedicated)s)
+order by case when %(descending)s then v.deployed_at end desc, case when not %(descending)s then v.deployed_at end,
+  v.path
+limit %(limit)s offset %(offset)s;
+
+-- name: archive_flow
+-- The path means nothing any more. Versions stay: runs that are under way need theirs.
+delete from mill.flow_path p
+where p.workspace = %(workspace)s and p.path = %(path)s
+returning p.hash;

@@ -24,8 +24,12 @@ limit 1;
 select s.path from mill.script s where s.workspace = %(workspace)s and s.hash = %(hash)s;
 
 -- name: flow_version
-select f.path, f.hash from mill.flow f
+-- One that a path has meant; a deleted flow's is nobody's.
+select d.path, f.hash
+from mill.flow f
+join mill.deployment d on d.workspace = f.workspace and d.kind = 'flow' and d.hash = f.hash
 where f.workspace = %(workspace)s and (f.hash = %(hash)s or f.version = %(version)s::bigint)
+order by d.id desc
 limit 1;
 
 -- name: submit_jobs
