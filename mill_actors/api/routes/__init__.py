@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mill_actors.api.routes import (
+    flow_lists,
     flow_user_states,
     flows,
     instance,
@@ -12,6 +13,7 @@ from mill_actors.api.routes import (
     jobs_update,
     previews,
     progress,
+    script_lists,
     scripts,
 )
 from mill_actors.api.routing import Route
@@ -20,11 +22,13 @@ ALL: tuple[Route, ...] = (
     *jobs_run.routes,
     *jobs_update.routes,
     *jobs_read.routes,
+    *flow_lists.routes,
     *flow_user_states.routes,
     *flows.routes,
     *instance.routes,
     *jobs_cancel.routes,
     *previews.routes,
     *progress.routes,
+    *script_lists.routes,
     *scripts.routes,
 )
