@@ -455,7 +455,20 @@ CREATE TABLE mill.resource (
     path text NOT NULL COLLATE pg_catalog."C",
     value json NOT NULL,
     resource_type text DEFAULT 'any'::text NOT NULL COLLATE pg_catalog."C",
-    description text DEFAULT ''::text NOT NULL
+    description text DEFAULT ''::text NOT NULL,
+    extra_perms json DEFAULT '{}'::json NOT NULL,
+    rest json DEFAULT '{}'::json NOT NULL,
+    edited_by text,
+    edited_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE mill.resource_type (
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    name text NOT NULL COLLATE pg_catalog."C",
+    document json DEFAULT '{}'::json NOT NULL,
+    edited_by text NOT NULL,
+    edited_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT resource_type_name_is_a_word CHECK ((name ~ '^[a-zA-Z0-9_][a-zA-Z0-9_-]{0,254}$'::text))
 );
 
 CREATE TABLE mill.result_cache (
@@ -463,6 +476,18 @@ CREATE TABLE mill.result_cache (
     key bytea NOT NULL,
     result json NOT NULL,
     expires_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE mill.schedule (
+    workspace text NOT NULL COLLATE pg_catalog."C",
+    path text NOT NULL COLLATE pg_catalog."C",
+    script_path text NOT NULL COLLATE pg_catalog."C",
+    is_flow boolean NOT NULL,
+    enabled boolean NOT NULL,
+    document json NOT NULL,
+    extra_perms json DEFAULT '{}'::json NOT NULL,
+    edited_by text NOT NULL,
+    edited_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
 CREATE TABLE mill.script (
@@ -525,7 +550,12 @@ CREATE TABLE mill.variable (
     workspace text NOT NULL COLLATE pg_catalog."C",
     path text NOT NULL COLLATE pg_catalog."C",
     value text NOT NULL,
-    description text DEFAULT ''::text NOT NULL
+    description text DEFAULT ''::text NOT NULL,
+    is_secret boolean DEFAULT false NOT NULL,
+    extra_perms json DEFAULT '{}'::json NOT NULL,
+    rest json DEFAULT '{}'::json NOT NULL,
+    edited_by text,
+    edited_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
 CREATE TABLE mill.workspace (
@@ -622,8 +652,14 @@ ALTER TABLE ONLY mill.queue
 ALTER TABLE ONLY mill.resource
     ADD CONSTRAINT resource_pkey PRIMARY KEY (workspace, path);
 
+ALTER TABLE ONLY mill.resource_type
+    ADD CONSTRAINT resource_type_pkey PRIMARY KEY (workspace, name);
+
 ALTER TABLE ONLY mill.result_cache
     ADD CONSTRAINT result_cache_pkey PRIMARY KEY (workspace, key);
+
+ALTER TABLE ONLY mill.schedule
+    ADD CONSTRAINT schedule_pkey PRIMARY KEY (workspace, path);
 
 ALTER TABLE ONLY mill.script_path
     ADD CONSTRAINT script_path_pkey PRIMARY KEY (workspace, path);
@@ -728,8 +764,14 @@ ALTER TABLE ONLY mill.member
 ALTER TABLE ONLY mill.member
     ADD CONSTRAINT member_workspace_fkey FOREIGN KEY (workspace) REFERENCES mill.workspace(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY mill.resource_type
+    ADD CONSTRAINT resource_type_workspace_fkey FOREIGN KEY (workspace) REFERENCES mill.workspace(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY mill.resource
     ADD CONSTRAINT resource_workspace_fkey FOREIGN KEY (workspace) REFERENCES mill.workspace(id);
+
+ALTER TABLE ONLY mill.schedule
+    ADD CONSTRAINT schedule_workspace_fkey FOREIGN KEY (workspace) REFERENCES mill.workspace(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY mill.script_path
     ADD CONSTRAINT script_path_workspace_hash_fkey FOREIGN KEY (workspace, hash) REFERENCES mill.script(workspace, hash);

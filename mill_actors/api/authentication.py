@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from aiohttp import web
 from msgspec import Struct
 
-from mill_actors.api.permissions import Principal, folder_levels
+from mill_actors.api.permissions import Principal
 from mill_actors.api.problems import Problem
 from mill_actors.errors import InvalidToken
 from mill_actors.store.access import (
@@ -22,9 +22,11 @@ from mill_actors.store.access import (
     job_of_token,
     member_by_email,
     member_by_username,
+    note_use,
 )
 from mill_actors.store.connection import Connection
 from mill_actors.store.pool import Pool
+from mill_actors.store.rights import folder_levels
 
 REMEMBER_SECONDS = 2.0
 MAX_REMEMBERED = 10_000
@@ -41,6 +43,7 @@ class Authenticator:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._known: dict[tuple[str, str], _Remembered] = {}
+        self._changes = 0
 
     async def principal(self, request: web.Request, workspace: str) -> Principal:
         """Return who sends a request about a workspace ("": about none); raise a 401 or 403 `Problem`."""
@@ -51,14 +54,17 @@ class Authenticator:
         known = self._known.get(key)
         if known is not None and known.until > monotonic():
             return known.who
+        changes = self._changes
         who = await self._pool.run(lambda connection: _look_up(connection, token, workspace))
         if len(self._known) >= MAX_REMEMBERED:
             self._known.clear()
-        self._known[key] = _Remembered(who, monotonic() + REMEMBER_SECONDS)
+        if changes == self._changes:  # else what was read may be older than the change
+            self._known[key] = _Remembered(who, monotonic() + REMEMBER_SECONDS)
         return who
 
     def forget(self) -> None:
-        """Look everybody up anew: rights have changed."""
+        """Look everybody up anew: rights have changed, and the change is committed."""
+        self._changes += 1
         self._known.clear()
 
 
@@ -78,6 +84,7 @@ def _look_up(connection: Connection, token: str, workspace: str) -> Principal:
     account = account_of_token(connection, token)
     if account is None:
         raise Problem(401, "unauthorized", "The token is unknown, or has expired.")
+    note_use(connection, token)
     if not workspace:
         if account.workspace is not None:
             raise Problem(401, "unauthorized", "The token is good for one workspace only.")
@@ -94,7 +101,10 @@ def _in_workspace(
     if (member is None and not account.is_superadmin) or (member is not None and member.disabled):
         # Whether there is such a workspace is nobody else's business.
         raise Problem(403, "forbidden", f"{account.email} is no member of workspace {workspace!r}.")
-    levels = {} if member is None else folder_levels(member, folder_rights(connection, workspace))
+    levels: dict[str, str] = {}
+    if member is not None and member.role != "admin":
+        names = {f"u/{member.username}", *(f"g/{group}" for group in member.groups)}
+        levels = folder_levels(names, folder_rights(connection, workspace))
     return Principal(account, member, workspace, levels, job)
 
 

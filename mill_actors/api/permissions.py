@@ -1,23 +1,14 @@
-"""Who may do what: pure rules over what the database says of somebody.
-
-An admin may do all in his workspace. `u/NAME/…` belongs to NAME. `f/FOLDER/…` belongs to its owners,
-may be written by whom `extra_perms` says true of, and read by whom it names at all. Operators run and read,
-and change nothing.
-"""
+"""Whoever sends a request, and what he may do: the rules are those of `store/rights.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
 
 from msgspec import Struct
 
 from mill_actors.api.problems import Problem
-from mill_actors.store.access import Account, Folder, Member
-
-Action = Literal["read", "run", "write"]
-#: A folder's rights, least first.
-LEVELS = ("none", "read", "write", "own")
+from mill_actors.store.access import Account, Member
+from mill_actors.store.rights import Action, Rights
 
 
 class Principal(Struct, frozen=True):
@@ -52,28 +43,26 @@ class Principal(Struct, frozen=True):
         """Whether he may only run and read."""
         return not self.is_admin and self.member is not None and self.member.role == "operator"
 
-    def may(self, action: Action, path: str) -> bool:
-        """Whether he may read, run or write what has this path."""
-        if self.is_admin:
-            return True
-        kind, _, rest = path.partition("/")
-        name = rest.partition("/")[0]
-        if action == "write" and self.is_operator:
-            return False
-        if kind == "u":
-            return name == self.username
-        if kind == "g":
-            return self.member is not None and name in self.member.groups
-        if kind == "f":
-            level = LEVELS.index(self.folders.get(name, "none"))
-            return level >= LEVELS.index("write" if action == "write" else "read")
-        # Previews, and whatever else belongs to nobody.
-        return True
+    @property
+    def rights(self) -> Rights:
+        """What he may do here."""
+        groups = () if self.member is None else self.member.groups
+        return Rights(self.username, self.is_admin, self.is_operator, groups, self.folders)
 
-    def need(self, action: Action, path: str) -> None:
+    def may(self, action: Action, path: str, extra_perms: Mapping[str, bool] | None = None) -> bool:
+        """Whether he may read, run or write what has this path."""
+        return self.rights.may(action, path, extra_perms or {})
+
+    def need(self, action: Action, path: str, extra_perms: Mapping[str, bool] | None = None) -> None:
         """Raise a 403 `Problem` if he may not."""
-        if not self.may(action, path):
+        if not self.may(action, path, extra_perms):
             raise Problem(403, "forbidden", f"{self.owner} may not {action} {path}.", path)
+
+    def need_item(self, domain: str, action: Action, path: str, extra_perms: Mapping[str, bool]) -> None:
+        """Raise a 403 `Problem` if he may not, or his token may not, what has rights of its own."""
+        self.need(action, path, extra_perms)
+        if not scope_allows(self.account.scopes, domain, action, path):
+            raise Problem(403, "forbidden", f"The token's scopes do not allow to {action} {path}.", path)
 
     def need_admin(self) -> None:
         """Raise a 403 `Problem` unless he is an admin here."""
@@ -83,28 +72,7 @@ class Principal(Struct, frozen=True):
     @property
     def readable(self) -> list[str] | None:
         """Return prefixes of all paths that he may read; None: all."""
-        if self.is_admin:
-            return None
-        groups = () if self.member is None else self.member.groups
-        return [
-            f"u/{self.username}/",
-            *(f"g/{group}/" for group in groups),
-            *(f"f/{folder}/" for folder, level in self.folders.items() if level != "none"),
-        ]
-
-
-def folder_levels(member: Member, folders: Iterable[Folder]) -> dict[str, str]:
-    """Return what a member may do in each folder."""
-    names = {f"u/{member.username}", *(f"g/{group}" for group in (*member.groups, "all"))}
-    levels = {}
-    for folder in folders:
-        if names.intersection(folder.owners):
-            levels[folder.name] = "own"
-        elif any(folder.extra_perms.get(name) for name in names):
-            levels[folder.name] = "write"
-        elif names.intersection(folder.extra_perms):
-            levels[folder.name] = "read"
-    return levels
+        return self.rights.readable
 
 
 def scope_allows(scopes: Iterable[str] | None, domain: str, action: str, path: str = "") -> bool:

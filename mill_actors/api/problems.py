@@ -28,7 +28,7 @@ from mill_actors.errors import (
 )
 from mill_actors.store.access import MemberNotFound
 from mill_actors.store.deployments import VersionConflict
-from mill_actors.store.shared_values import SharedValueNotFound
+from mill_actors.store.shared_values import PathTaken, SharedValueNotFound
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +85,8 @@ def problem_of(error: BaseException) -> Problem:
             return error
         case JobNotFound() | MemberNotFound() | SharedValueNotFound():
             return Problem(404, "not_found", str(error))
+        case PathTaken():
+            return Problem(400, "taken", str(error), error.path)
         case ScriptNotFound() | FlowNotFound():
             return Problem(404, "not_found", str(error), similar=error.similar)
         case InvalidArgs():

@@ -18,7 +18,6 @@ from typing import Self
 from aiohttp import web
 
 from mill_actors.api.answers import raw_answer
-from mill_actors.api.authentication import Authenticator
 from mill_actors.api.dispatch import Gate, dispatcher
 from mill_actors.api.openapi import document, page
 from mill_actors.api.routes import ALL
@@ -38,7 +37,6 @@ def application(services: Services) -> web.Application:
         middlewares=[Gate(services.config.server.max_requests).middleware()],
         client_max_size=services.config.server.max_body_bytes,
     )
-    authenticator = Authenticator(services.pool)
 
     async def openapi(_: web.Request) -> web.Response:
         # Where we listen is known only now.
@@ -52,7 +50,9 @@ def application(services: Services) -> web.Application:
     app.router.add_get("/docs", docs)
     app.router.add_get("/", docs)
     for route in ALL:
-        app.router.add_route(route.method, PREFIX + route.pattern, dispatcher(route, services, authenticator))
+        app.router.add_route(
+            route.method, PREFIX + route.pattern, dispatcher(route, services, services.authenticator)
+        )
 
     async def send_home(_: web.Application) -> None:
         # Streams and held answers would be waited for.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
+from mill_actors.api.authentication import Authenticator
 from mill_actors.api.job_updates import Places
 from mill_actors.api.watcher import Watcher
 from mill_actors.config import Config
@@ -34,6 +35,7 @@ class Services:
     async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
         self.pool = await self._stack.enter_async_context(Pool(self.database, self.config.server.connections))
+        self.authenticator = Authenticator(self.pool)
         self.submitter = await self._stack.enter_async_context(Submitter(self.pool))
         self.waiter = Waiter(self.database)
         self._stack.push_async_callback(asyncio.to_thread, self.waiter.close)
@@ -50,6 +52,13 @@ class Services:
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Run one of the store's functions; see `Pool.run`."""
         return await self.pool.run(work)
+
+    async def change_rights(self, work: Callable[[Connection], T]) -> T:
+        """Run what changes who may do what: from then on this server looks everybody up anew."""
+        try:
+            return await self.pool.run(work)
+        finally:
+            self.authenticator.forget()
 
     async def expect(self, job: str) -> Future[JobResult]:
         """Return the Future of a job that is about to be submitted as awaited."""

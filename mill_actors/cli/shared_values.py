@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from mill_actors.cli.database import open_client
 from mill_actors.cli.output import Json, raw_json, say, show, show_json, show_table
 from mill_actors.cli.run import pretty
 from mill_actors.cli.settings import DATABASE, Settings, with_settings
+
+if TYPE_CHECKING:
+    from mill_actors.store.variables import Variable
 
 Path = Annotated[str, typer.Argument(metavar="PATH", help="f/folder/name")]
 Description = Annotated[str | None, typer.Option(metavar="TEXT", help="What it is for.")]
@@ -36,18 +39,24 @@ def set_variable(
     value: Annotated[str, typer.Argument(metavar="VALUE", help="The text; - reads standard input.")],
     settings: Settings,
     description: Description = None,
+    secret: Annotated[
+        bool | None,
+        typer.Option("--secret/--no-secret", help="Encrypt it; lists and logs never show it."),
+    ] = None,
 ) -> None:
     """Set a variable.
 
-    It is stored as it is: whoever may read the database can read it.
+    A secret is encrypted with its workspace's key, which the same database holds: who reads one table reads
+    no secret, who reads the whole database does. Once a secret, it remains one until --no-secret.
 
     \b
     Example:
       mill variable set f/billing/url http://localhost:9000
+      pass show billing | mill variable set f/billing/key - --secret
     """
     text = sys.stdin.read() if value == "-" else value
     with open_client(settings.load()) as client:
-        client.set_variable(path, text, description)
+        client.set_variable(path, text, description, secret=secret)
 
 
 @variable.command("get")
@@ -62,7 +71,7 @@ def get_variable(path: Path, settings: Settings, json: Json = False) -> None:
     with open_client(settings.load()) as client:
         found = client.variable(path)
     if json:
-        show_json({"path": found.path, "value": found.value, "description": found.description})
+        show_json(_variable(found))
     else:
         show(found.value)
 
@@ -70,7 +79,7 @@ def get_variable(path: Path, settings: Settings, json: Json = False) -> None:
 @variable.command("list")
 @with_settings(*DATABASE)
 def list_variables(settings: Settings, json: Json = False) -> None:
-    """List variables; texts are in --json only.
+    """List variables; texts are in --json only, and of secrets not even there.
 
     \b
     Example:
@@ -79,13 +88,22 @@ def list_variables(settings: Settings, json: Json = False) -> None:
     with open_client(settings.load()) as client:
         found = client.variables()
     if json:
-        show_json([{"path": v.path, "value": v.value, "description": v.description} for v in found])
+        show_json([_variable(v) for v in found])
     elif found:
         show_table(
-            ["path", "#characters", "description"], [(v.path, len(v.value), v.description) for v in found]
+            ["path", "#characters", "description"],
+            [(v.path, "secret" if v.is_secret else len(v.value), v.description) for v in found],
         )
     else:
         say("mill: no variables")
+
+
+def _variable(found: Variable) -> dict[str, Any]:
+    told: dict[str, Any] = {"path": found.path, "value": found.value, "description": found.description}
+    if found.is_secret:
+        # Lists have none.
+        told = {**told, "value": found.value or None, "is_secret": True}
+    return told
 
 
 @variable.command("delete")

@@ -26,6 +26,11 @@ class Owner(Struct, frozen=True):
     root: str
     due: float
 
+    @property
+    def reader(self) -> tuple[str, str]:
+        """Who reads what is shared in a workspace."""
+        return self.workspace, self.created_by
+
 
 class Run:
     """One body that runs: a job, and its state. `chain`: the runs around it, nearest first, in its flow."""
@@ -140,7 +145,7 @@ class RunScope:
         elif name == "all_iters":
             name = f"results.{run.body.steps[run.state.at].id}"
         elif name.startswith(("variable:", "resource:")):
-            holder = run.owner.workspace
+            holder = "/".join(run.owner.reader)
         found = self._values.get(holder, name)
         if found is None:
             raise Missing({name})

@@ -110,6 +110,11 @@ def account_of_token(connection: Connection, token: str) -> Account | None:
     return Account(email, name, is_superadmin, workspace, label, told, prefix)
 
 
+def note_use(connection: Connection, token: str) -> None:
+    """Remember, to the minute, that a token is in use."""
+    connection.execute(sql.note_use, {"hash": hash_token(token)})
+
+
 def account_by_email(connection: Connection, email: str) -> Account | None:
     """Return an account."""
     row = connection.execute(sql.account_by_email, {"email": email}).fetchone()

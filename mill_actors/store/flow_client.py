@@ -20,14 +20,17 @@ from mill_actors.store import (
     flow_status,
     flow_tallies,
     flow_versions,
-    shared_values,
+    resources,
     submission,
+    variables,
 )
 from mill_actors.store.connection import Connection
 from mill_actors.store.flow_status import FlowJob, FlowStepRow
 from mill_actors.store.flow_versions import FlowText
 from mill_actors.store.notify import DEPLOY, notify, ring_queue
 from mill_actors.store.queries import sql
+from mill_actors.store.resources import Resource
+from mill_actors.store.variables import Variable
 
 T = TypeVar("T")
 
@@ -173,40 +176,46 @@ class FlowCalls(ABC):
 
     # -- shared values -------------------------------------------------------------
 
-    def set_variable(self, path: str, value: str, description: str | None = None) -> None:
-        """Set what `$var:path` means."""
-        self._run(lambda own: shared_values.put_variable(own, self.workspace, path, value, description))
+    def set_variable(
+        self, path: str, value: str, description: str | None = None, *, secret: bool | None = None
+    ) -> None:
+        """Set what `$var:path` means; a secret is encrypted, and what is not said stays as it is."""
+        self._run(
+            lambda own: variables.put_variable(
+                own, self.workspace, path, value, description, is_secret=secret, edited_by=self.user
+            )
+        )
 
-    def variable(self, path: str) -> shared_values.Variable:
-        """Return a variable; raise `SharedValueNotFound`."""
-        return self._run(lambda own: shared_values.get_variable(own, self.workspace, path))
+    def variable(self, path: str) -> Variable:
+        """Return a variable, a secret decrypted; raise `SharedValueNotFound`."""
+        return self._run(lambda own: variables.get_variable(own, self.workspace, path))
 
-    def variables(self) -> builtins.list[shared_values.Variable]:
-        """Return every variable of the workspace."""
-        return self._run(lambda own: shared_values.list_variables(own, self.workspace))
+    def variables(self) -> builtins.list[Variable]:
+        """Return every variable of the workspace, secrets without their text."""
+        return self._run(lambda own: variables.list_variables(own, self.workspace))
 
     def delete_variable(self, path: str) -> None:
         """Delete a variable; raise `SharedValueNotFound`."""
-        self._run(lambda own: shared_values.delete_variable(own, self.workspace, path))
+        self._run(lambda own: variables.delete_variable(own, self.workspace, path))
 
     def set_resource(
         self, path: str, value: Any, resource_type: str | None = None, description: str | None = None
     ) -> None:
         """Set what `$res:path` means."""
         self._run(
-            lambda own: shared_values.put_resource(
-                own, self.workspace, path, value, resource_type, description
+            lambda own: resources.put_resource(
+                own, self.workspace, path, value, resource_type, description, edited_by=self.user
             )
         )
 
-    def resource(self, path: str) -> shared_values.Resource:
+    def resource(self, path: str) -> Resource:
         """Return a resource; raise `SharedValueNotFound`."""
-        return self._run(lambda own: shared_values.get_resource(own, self.workspace, path))
+        return self._run(lambda own: resources.get_resource(own, self.workspace, path))
 
-    def resources(self) -> builtins.list[shared_values.Resource]:
+    def resources(self) -> builtins.list[Resource]:
         """Return every resource of the workspace."""
-        return self._run(lambda own: shared_values.list_resources(own, self.workspace))
+        return self._run(lambda own: resources.list_resources(own, self.workspace))
 
     def delete_resource(self, path: str) -> None:
         """Delete a resource; raise `SharedValueNotFound`."""
-        self._run(lambda own: shared_values.delete_resource(own, self.workspace, path))
+        self._run(lambda own: resources.delete_resource(own, self.workspace, path))

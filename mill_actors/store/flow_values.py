@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 import orjson
@@ -26,6 +25,7 @@ from mill_actors.store.connection import Connection
 from mill_actors.store.flow_versions import compiled, flow_by_hash, flow_text
 from mill_actors.store.queries import sql
 from mill_actors.store.scripts import script_by_hash, script_of_row
+from mill_actors.store.shared_values import Kind, read_shared
 
 #: Items of a loop in one row.
 CHUNK_ITEMS = 256
@@ -325,16 +325,14 @@ class RoundValues:
             )
 
     def _fetch_shared(self, connection: Connection, kind: str, entries: set[tuple[Run, str]]) -> None:
-        places = {(run.owner.workspace, name.partition(":")[2]) for run, name in entries}
-        statement = sql.variables if kind == "variable" else sql.resources
-        rows = connection.execute(
-            statement, {"workspaces": [w for w, _ in places], "paths": [p for _, p in places]}
-        ).fetchall()
-        found: dict[Key, Any] = {(workspace, path): value for workspace, path, value in rows}
-        for workspace, path in places:
-            value = found.get((workspace, path))
-            text = value if kind == "resource" or value is None else encode(value).decode()
-            self._learn(workspace, f"{kind}:{path}", text, keep=False)
+        told: Kind = "variable" if kind == "variable" else "resource"
+        places = {(run.owner.reader, name.partition(":")[2]) for run, name in entries}
+        found = read_shared(connection, told, places)
+        for reader, path in places:
+            text = found.get((reader, path))
+            if text is not None and told == "variable":
+                text = encode(text).decode()
+            self._learn("/".join(reader), f"{told}:{path}", text, keep=False)
 
     def _fetch_scripts(self, connection: Connection, entries: set[tuple[Run, str]]) -> None:
         places = {(run.owner.workspace, name.partition(":")[2]) for run, name in entries}

@@ -1,43 +1,27 @@
-"""Variables and resources: values that flows and scripts share by a path. SQL: `sql/shared_values.sql`.
-
-A variable is text, a resource any JSON value. Both are stored as they are: whoever reads the database
-reads them.
-"""
+"""What variables and resources have in common: paths, and how their readers get them. SQL: `sql/flow.sql`."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from msgspec import Struct
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
 
 from mill_actors.errors import InvalidArgs, MillError
 from mill_actors.jobs.jsons import encode
-from mill_actors.jobs.script import PATH
 from mill_actors.store.connection import Connection
-from mill_actors.store.decoding import decode, storable
+from mill_actors.store.decoding import storable
 from mill_actors.store.queries import sql
+from mill_actors.store.rights import Rights, rights_of
+from mill_actors.store.sealing import NotSealed, unseal
 
+Kind = Literal["variable", "resource"]
+#: Who reads: a workspace, and the `u/NAME` in it.
+Reader = tuple[str, str]
 
-class Variable(Struct, frozen=True):
-    """A text with a path."""
-
-    path: str
-    value: str
-    description: str
-
-
-class Resource(Struct, frozen=True):
-    """A JSON value with a path; `raw` is its text."""
-
-    path: str
-    raw: str
-    resource_type: str
-    description: str
-
-    @property
-    def value(self) -> Any:
-        """The value, decoded."""
-        return decode(self.raw)
+MAX_PATH = 255
+#: More than scripts' paths may be: states and users' own have names of people in them.
+_PATH = re.compile(r"[fug]/[A-Za-z0-9_.@-]+(/[A-Za-z0-9_.@ :+-]+)+")
+_DOTS = re.compile(r"(^|/)\.+(/|$)")
 
 
 class SharedValueNotFound(MillError):
@@ -50,85 +34,79 @@ class SharedValueNotFound(MillError):
         super().__init__(f"There is no {kind} {path!r} in workspace {workspace!r}.")
 
 
-def put_variable(
-    connection: Connection, workspace: str, path: str, value: str, description: str | None = None
-) -> None:
-    """Set a variable; without a description it keeps the one it has."""
-    _check(path)
-    if storable(value) != value:
-        raise InvalidArgs(path, "a variable's text cannot contain NUL, nor half a character")
-    connection.execute(
-        sql.put_variable,
-        {"workspace": workspace, "path": path, "value": value, "description": _told(description)},
-    )
+class PathTaken(MillError):
+    """Something has that path already."""
+
+    def __init__(self, kind: str, path: str) -> None:
+        self.kind = kind
+        self.path = path
+        super().__init__(f"There is a {kind} {path!r} already.")
 
 
-def get_variable(connection: Connection, workspace: str, path: str) -> Variable:
-    """Return a variable; raise `SharedValueNotFound`."""
-    row = connection.execute(sql.get_variable, {"workspace": workspace, "path": path}).fetchone()
-    if row is None:
-        raise SharedValueNotFound("variable", workspace, path)
-    return Variable(*row)
-
-
-def list_variables(connection: Connection, workspace: str) -> list[Variable]:
-    """Return every variable of a workspace, by path."""
-    rows = connection.execute(sql.list_variables, {"workspace": workspace}).fetchall()
-    return [Variable(*row) for row in rows]
-
-
-def delete_variable(connection: Connection, workspace: str, path: str) -> None:
-    """Delete a variable; raise `SharedValueNotFound`."""
-    if connection.execute(sql.delete_variable, {"workspace": workspace, "path": path}).fetchone() is None:
-        raise SharedValueNotFound("variable", workspace, path)
-
-
-def put_resource(
-    connection: Connection,
-    workspace: str,
-    path: str,
-    value: Any,
-    resource_type: str | None = None,
-    description: str | None = None,
-) -> None:
-    """Set a resource; type and description stay what they are if they are not told."""
-    _check(path)
-    connection.execute(
-        sql.put_resource,
-        {
-            "workspace": workspace,
-            "path": path,
-            "value": encode(value).decode(),
-            "resource_type": _told(resource_type),
-            "description": _told(description),
-        },
-    )
-
-
-def get_resource(connection: Connection, workspace: str, path: str) -> Resource:
-    """Return a resource; raise `SharedValueNotFound`."""
-    row = connection.execute(sql.get_resource, {"workspace": workspace, "path": path}).fetchone()
-    if row is None:
-        raise SharedValueNotFound("resource", workspace, path)
-    return Resource(*row)
-
-
-def list_resources(connection: Connection, workspace: str) -> list[Resource]:
-    """Return every resource of a workspace, by path."""
-    rows = connection.execute(sql.list_resources, {"workspace": workspace}).fetchall()
-    return [Resource(*row) for row in rows]
-
-
-def delete_resource(connection: Connection, workspace: str, path: str) -> None:
-    """Delete a resource; raise `SharedValueNotFound`."""
-    if connection.execute(sql.delete_resource, {"workspace": workspace, "path": path}).fetchone() is None:
-        raise SharedValueNotFound("resource", workspace, path)
-
-
-def _check(path: str) -> None:
-    if not PATH.fullmatch(path):
+def check_path(path: str) -> None:
+    """Raise `InvalidArgs` for what is no path, or would be another one as a file's name."""
+    if not _PATH.fullmatch(path) or _DOTS.search(path):
         raise InvalidArgs(path, "a path looks like f/folder/name or u/user/name")
+    if len(path) > MAX_PATH:
+        raise InvalidArgs(path[:40] + "…", f"a path has {MAX_PATH} letters at most")
 
 
-def _told(text: str | None) -> str | None:
+def check_text(path: str, text: str) -> None:
+    """Raise `InvalidArgs` for what the database cannot hold as text."""
+    if storable(text) != text:
+        raise InvalidArgs(path, "a text cannot contain NUL, nor half a character")
+
+
+def told(text: str | None) -> str | None:
+    """Return a description as it can be stored."""
     return None if text is None else storable(text)
+
+
+def document(path: str, fields: Mapping[str, Any]) -> str:
+    """Return what else was sent as JSON; raise `InvalidArgs` for what no query could look into."""
+    text = encode(fields).decode()
+    if r"\u0000" in text or r"\ud" in text:
+        raise InvalidArgs(path, "a text cannot contain NUL, nor half a character")
+    return text
+
+
+def secret_key(connection: Connection, workspace: str) -> bytes:
+    """Return the key that a workspace's secrets are encrypted with."""
+    row = connection.execute(sql.secret_key, {"workspace": workspace}).fetchone()
+    if row is None:
+        raise InvalidArgs(workspace, "there is no such workspace")
+    return bytes(row[0])
+
+
+def read_shared(
+    connection: Connection, kind: Kind, places: Collection[tuple[Reader, str]]
+) -> dict[tuple[Reader, str], str]:
+    """Return what each reader's path means to him: a variable's text, a resource's JSON.
+
+    What is not there, and what he may not read, is missing.
+    """
+    wanted = sorted({(reader[0], path) for reader, path in places})
+    rows = connection.execute(
+        sql.variables if kind == "variable" else sql.resources,
+        {"workspaces": [workspace for workspace, _ in wanted], "paths": [path for _, path in wanted]},
+    ).fetchall()
+    found = {(row[0], row[1]): row[2:] for row in rows}
+    keys = {workspace: secret_key(connection, workspace) for workspace in {r[0] for r in rows if r[3]}}
+    rights: dict[Reader, Rights] = {}
+    shared = {}
+    for reader, path in places:
+        row = found.get((reader[0], path))
+        if row is None:
+            continue
+        if reader not in rights:
+            rights[reader] = rights_of(connection, *reader)
+        text, is_secret, extra_perms = row
+        if not rights[reader].may("read", path, extra_perms):
+            continue
+        if is_secret:
+            try:
+                text = unseal(keys[reader[0]], text)
+            except NotSealed:
+                continue  # sealed with a key that the workspace has no more
+        shared[reader, path] = text
+    return shared

@@ -31,10 +31,11 @@ from mill_actors.store.flow_values import Library
 from mill_actors.store.held_rows import HeldRound, write_round
 from mill_actors.store.holder import Holder
 from mill_actors.store.logs import LogChunk, read_logs
+from mill_actors.store.resources import put_resource
 from mill_actors.store.settlement import Retrial
-from mill_actors.store.shared_values import put_resource, put_variable
 from mill_actors.store.submission import Restart
 from mill_actors.store.transitions import FlowWorker
+from mill_actors.store.variables import put_variable
 from tests.fix_db import Server
 from tests.flows.generated import answer_of, evaluate, run_script
 from tests.flows.oracle import Oracle

@@ -36,10 +36,11 @@ from mill_actors.store.flow_rows import wake_flows
 from mill_actors.store.flow_values import CHUNK_ITEMS, Library
 from mill_actors.store.flow_versions import FlowText, compiled, deploy_flow, flow_by_hash, make_flow
 from mill_actors.store.holder import Holder
+from mill_actors.store.resources import put_resource
 from mill_actors.store.settlement import FlowPart, Retrial, Settled
-from mill_actors.store.shared_values import put_resource, put_variable
 from mill_actors.store.submission import Restart, Submission, submit
 from mill_actors.store.transitions import FlowWorker
+from mill_actors.store.variables import put_variable
 from tests.flows.generated import answer_of, evaluate, flows, run_script
 from tests.flows.oracle import Oracle
 from tests.store.floor import Floor, eventually

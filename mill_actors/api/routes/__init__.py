@@ -13,8 +13,10 @@ from mill_actors.api.routes import (
     jobs_update,
     previews,
     progress,
+    resources,
     script_lists,
     scripts,
+    variables,
 )
 from mill_actors.api.routing import Route
 
@@ -29,6 +31,8 @@ ALL: tuple[Route, ...] = (
     *jobs_cancel.routes,
     *previews.routes,
     *progress.routes,
+    *resources.routes,
     *script_lists.routes,
     *scripts.routes,
+    *variables.routes,
 )

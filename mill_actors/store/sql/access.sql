@@ -10,7 +10,7 @@ where t.hash = %(hash)s and (t.expires_at is null or t.expires_at > now());
 -- name: note_use
 -- Once a minute is enough to see which tokens are not used any more.
 update mill.token t set last_used_at = now()
-where t.hash = any (%(hashes)s::bytea[]) and t.last_used_at < now() - interval '1 minute';
+where t.hash = %(hash)s and t.last_used_at < now() - interval '1 minute';
 
 -- name: put_token
 insert into mill.token (hash, prefix, email, workspace, label, scopes, expires_at)

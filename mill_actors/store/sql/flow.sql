@@ -521,14 +521,14 @@ update mill.flow_run r set early = %(step)s where r.id = %(id)s::uuid;
 select q.id::text from mill.queue q where q.id = any (%(ids)s::uuid[]) and q.awaited;
 
 -- name: variables
-select v.workspace, v.path, v.value
+select v.workspace, v.path, v.value, v.is_secret, v.extra_perms
 from unnest(%(workspaces)s::text[], %(paths)s::text[]) as w (workspace, path)
 cross join lateral (
   select * from mill.variable v where v.workspace = w.workspace and v.path = w.path limit 1
 ) v;
 
 -- name: resources
-select r.workspace, r.path, r.value::text
+select r.workspace, r.path, r.value::text, false, r.extra_perms
 from unnest(%(workspaces)s::text[], %(paths)s::text[]) as w (workspace, path)
 cross join lateral (
   select * from mill.resource r where r.workspace = w.workspace and r.path = w.path limit 1

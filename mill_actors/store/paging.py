@@ -1,0 +1,31 @@
+"""Pages of lists: numbers from outside, made such that the database takes them."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+MAX_PER_PAGE = 10_000
+DEFAULT_PER_PAGE = 1000
+
+
+class Page(Struct, frozen=True):
+    """So many rows, after so many."""
+
+    limit: int | None
+    offset: int = 0
+
+
+#: No pages.
+ALL = Page(None)
+
+
+def page_of(number: int | None, per_page: int | None) -> Page:
+    """Return a page by its number, from 1 on; 0 is the first one too, as Windmill has it.
+
+    >>> page_of(3, 10)
+    Page(limit=10, offset=20)
+    >>> page_of(0, None)
+    Page(limit=1000, offset=0)
+    """
+    limit = min(max(DEFAULT_PER_PAGE if per_page is None else per_page, 1), MAX_PER_PAGE)
+    return Page(limit, min((max(number or 1, 1) - 1) * limit, 2**62))
