@@ -8,7 +8,7 @@ from mill_actors.api.job_models import is_preview
 from mill_actors.api.permissions import Principal
 from mill_actors.api.problems import Problem
 from mill_actors.api.routing import Call
-from mill_actors.store.job_reading import JobHead, job_head
+from mill_actors.store.job_reading import JobGlance, job_glance
 
 
 def may_see(who: Principal, path: str, created_by: str) -> bool:
@@ -22,8 +22,8 @@ def need_sight(who: Principal, job: str, path: str, created_by: str) -> None:
         raise Problem(403, "forbidden", f"{who.owner} may not read job {job}.", path)
 
 
-async def seen_job(call: Call[Any, Any], job: str, *, result: bool = False) -> JobHead:
+async def seen_job(call: Call[Any, Any], job: str, *, result: bool = False) -> JobGlance:
     """Return a job that the caller may look at; raise a 404 or 403 otherwise."""
-    head = await call.services.run(lambda c: job_head(c, call.workspace, job, result=result))
+    head = await call.services.run(lambda c: job_glance(c, call.workspace, job, result=result))
     need_sight(call.who, job, head.path, head.created_by)
     return head

@@ -11,7 +11,7 @@ from mill_actors.errors import InvalidArgs, JobNotFound
 from mill_actors.jobs.jsons import encode
 from mill_actors.store.connection import Connection
 from mill_actors.store.flow_status import read_flow_status
-from mill_actors.store.job_reading import JobHead, job_head
+from mill_actors.store.job_reading import JobGlance, job_glance
 from mill_actors.store.logs import read_logs
 
 #: Readers whose place in a log is remembered.
@@ -66,9 +66,9 @@ class Seen(Struct):
     logs: bool = True
 
 
-def look(connection: Connection, workspace: str, job: str, seen: Seen) -> tuple[JobHead, JobUpdate, Seen]:
+def look(connection: Connection, workspace: str, job: str, seen: Seen) -> tuple[JobGlance, JobUpdate, Seen]:
     """Return what is new, and what has been seen then; raise `JobNotFound`."""
-    head = job_head(connection, workspace, job)
+    head = job_glance(connection, workspace, job)
     # The end first: what it tells must not be older than its end.
     text, place = "", seen.place
     if seen.logs:
@@ -86,7 +86,7 @@ def look(connection: Connection, workspace: str, job: str, seen: Seen) -> tuple[
     return head, update, Seen(running, place, place.offset, status, seen.logs)
 
 
-def is_news(head: JobHead, update: JobUpdate, before: Seen) -> bool:
+def is_news(head: JobGlance, update: JobUpdate, before: Seen) -> bool:
     """Whether there is something that an observer has not seen."""
     if head.status is not None or update.new_logs is not None:
         return True
@@ -115,7 +115,7 @@ def utf16_from(text: str, offset: int) -> str:
     return text.encode("utf-16-le")[2 * offset :].decode("utf-16-le", "replace")
 
 
-def _running(head: JobHead, told: bool | None) -> bool | None:  # noqa: FBT001  what the caller believes
+def _running(head: JobGlance, told: bool | None) -> bool | None:  # noqa: FBT001  what the caller believes
     if head.status is not None:
         return False
     if head.is_running:

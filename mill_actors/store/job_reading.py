@@ -19,7 +19,7 @@ MOST_BODIES = 1_000
 DEEPEST = 10
 
 
-class JobHead(Struct, frozen=True):
+class JobGlance(Struct, frozen=True):
     """Who may read a job, and how it ended. `raw` is its result as JSON text, if that was asked for."""
 
     path: str
@@ -72,13 +72,13 @@ class StartedJob(Struct, frozen=True):
     started_at: datetime | None
 
 
-def job_head(connection: Connection, workspace: str, job: str, *, result: bool = False) -> JobHead:
+def job_glance(connection: Connection, workspace: str, job: str, *, result: bool = False) -> JobGlance:
     """Return what says who may read a job; raise `JobNotFound`."""
     told = {"workspace": workspace, "id": job_id(job), "result": result}
-    row = connection.execute(sql.job_head, told).fetchone()
+    row = connection.execute(sql.job_glance, told).fetchone()
     if row is None:
         raise JobNotFound(job)
-    return JobHead(*row)
+    return JobGlance(*row)
 
 
 def job_view(connection: Connection, workspace: str, job: str, *, code: bool = False) -> JobView:

@@ -25,10 +25,10 @@ from mill_actors.jobs.jsons import decode
 from mill_actors.store.connection import Connection
 from mill_actors.store.flow_versions import flow_by_hash
 from mill_actors.store.job_reading import (
-    JobHead,
+    JobGlance,
     JobView,
     job_args,
-    job_head,
+    job_glance,
     job_root,
     job_view,
     jobs_started,
@@ -104,7 +104,7 @@ async def get_job(call: Call[GetQuery, None]) -> web.Response:
     return json_answer(await _view(call, call.query))
 
 
-async def _ended(call: Call[Any, Any], job: str) -> JobHead:
+async def _ended(call: Call[Any, Any], job: str) -> JobGlance:
     """Return a job that is over; one that is open is waited for for a moment, and is a 404 then."""
     head = await seen_job(call, job)
     if head.status is None:
@@ -203,7 +203,7 @@ async def get_result_of_step(call: Call[ResultQuery, None]) -> web.Response:
     node = call.names["node"]
 
     def read(connection: Connection) -> str | None:
-        head = job_head(connection, call.workspace, call.id)
+        head = job_glance(connection, call.workspace, call.id)
         need_sight(call.who, call.id, head.path, head.created_by)
         return step_result(connection, call.workspace, call.id, node)
 

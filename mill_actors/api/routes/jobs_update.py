@@ -14,7 +14,7 @@ from mill_actors.api.job_access import need_sight
 from mill_actors.api.job_updates import JobUpdate, Place, Seen, is_news, look
 from mill_actors.api.problems import Problem
 from mill_actors.api.routing import Call, Routes
-from mill_actors.store.job_reading import JobHead
+from mill_actors.store.job_reading import JobGlance
 
 routes = Routes("jobs")
 
@@ -54,7 +54,7 @@ async def get_update(call: Call[UpdateQuery, None]) -> web.Response:
     job = call.id
     seen = seen_of(call, job)
 
-    async def again(before: Seen) -> tuple[JobHead, JobUpdate, Seen]:
+    async def again(before: Seen) -> tuple[JobGlance, JobUpdate, Seen]:
         head, update, after = await call.services.run(lambda c: look(c, call.workspace, job, before))
         need_sight(call.who, job, head.path, head.created_by)
         return head, update, after

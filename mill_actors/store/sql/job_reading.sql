@@ -1,7 +1,7 @@
 -- What the API tells of one job. A job is in the queue first, then in history: two reads in one snapshot
 -- can't miss one on its way. A body of a flow that one worker holds whole has a row in flow_run alone.
 
--- name: job_head
+-- name: job_glance
 -- As much as says who may read it, and how it ended.
 select h.path, h.created_by, h.is_flow, h.running, h.status, h.result from (
   select q.path, q.created_by, q.is_flow, q.running or q.begun as running, null as status, null as result
