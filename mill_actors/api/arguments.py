@@ -36,7 +36,7 @@ class ArgumentQuery(Struct, kw_only=True):
 def arguments(request: web.Request, body: bytes, told: ArgumentQuery) -> bytes:
     """Return the arguments as a JSON object; raise a 400 `Problem` for a body that is none."""
     if told.payload is not None and request.method in {"GET", "HEAD"}:
-        body = _payload(told.payload)
+        body = from_base64(told.payload)
     kind = request.content_type
     value: Any
     # `curl -d` says that JSON is a form.
@@ -66,7 +66,8 @@ def arguments(request: web.Request, body: bytes, told: ArgumentQuery) -> bytes:
     return encode(args)
 
 
-def _payload(text: str) -> bytes:
+def from_base64(text: str) -> bytes:
+    """Return what a `payload` parameter holds; both alphabets will do, padding need not be."""
     try:
         return base64.b64decode(
             text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4), validate=True

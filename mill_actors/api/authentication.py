@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from aiohttp import web
 from msgspec import Struct
 
-from mill_actors.api.permissions import Principal
+from mill_actors.api.permissions import NOBODY, Principal, scope_allows
 from mill_actors.api.problems import Problem
 from mill_actors.errors import InvalidToken
 from mill_actors.store.access import (
@@ -50,6 +50,10 @@ class Authenticator:
         token = token_of(request)
         if token is None:
             raise Problem(401, "unauthorized", "There is no token: send Authorization: Bearer TOKEN.")
+        return await self.of_token(token, workspace)
+
+    async def of_token(self, token: str, workspace: str) -> Principal:
+        """Return whom a token speaks for; raise as `principal` does."""
         key = (token, workspace)
         known = self._known.get(key)
         if known is not None and known.until > monotonic():
@@ -61,6 +65,16 @@ class Authenticator:
         if changes == self._changes:  # else what was read may be older than the change
             self._known[key] = _Remembered(who, monotonic() + REMEMBER_SECONDS)
         return who
+
+    async def anybody(self, token: str | None, workspace: str, domain: str, action: str) -> Principal:
+        """Return who sends a request that anybody may send: nobody, if his token is worth nothing for it."""
+        if token is None:
+            return NOBODY
+        try:
+            who = await self.of_token(token, workspace)
+        except Problem:
+            return NOBODY
+        return who if scope_allows(who.account.scopes, domain, action) else NOBODY
 
     def forget(self) -> None:
         """Look everybody up anew: rights have changed, and the change is committed."""

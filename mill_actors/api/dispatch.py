@@ -10,17 +10,14 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from mill_actors.api.authentication import Authenticator
-from mill_actors.api.permissions import Principal, scope_allows
+from mill_actors.api.authentication import Authenticator, token_of
+from mill_actors.api.permissions import NOBODY, Principal, scope_allows
 from mill_actors.api.problems import Problem, invalid, problem_of
 from mill_actors.api.routing import Call, NoQuery, Route
 from mill_actors.api.services import Services
-from mill_actors.store.access import Account
 
 #: How long a body may take to arrive.
 BODY_SECONDS = 60.0
-
-_NOBODY = Principal(Account("", None, is_superadmin=False))
 
 _FULL = Problem(503, "busy", "This server has as many requests as it takes. Come again.")
 
@@ -36,7 +33,7 @@ def dispatcher(route: Route, services: Services, authenticator: Authenticator) -
         workspace = names.get("workspace", "")
         _check_text(names.values(), "path")
         _check_text(request.query.values(), "query")
-        who = _NOBODY if route.is_public else await authenticator.principal(request, workspace)
+        who = await _who(route, request, authenticator, workspace)
         if not route.is_public and not scope_allows(who.account.scopes, route.domain, route.action):
             # Those that are about one path are checked again where the path is known.
             place = names.get("path", "")
@@ -56,6 +53,14 @@ def dispatcher(route: Route, services: Services, authenticator: Authenticator) -
         return await route.handler(Call(services, request, who, workspace, names, query, body))
 
     return handle
+
+
+async def _who(route: Route, request: web.Request, authenticator: Authenticator, workspace: str) -> Principal:
+    if not route.is_public:
+        return await authenticator.principal(request, workspace)
+    if not route.looks_at_token:
+        return NOBODY
+    return await authenticator.anybody(token_of(request), workspace, route.domain, route.action)
 
 
 class Gate:

@@ -75,6 +75,10 @@ class Principal(Struct, frozen=True):
         return self.rights.readable
 
 
+#: Whoever has no token, or none that is good.
+NOBODY = Principal(Account("", None, is_superadmin=False))
+
+
 def scope_allows(scopes: Iterable[str] | None, domain: str, action: str, path: str = "") -> bool:
     """Whether a token's scopes allow an action, as Windmill writes them.
 

@@ -28,6 +28,7 @@ from mill_actors.errors import (
 )
 from mill_actors.store.access import MemberNotFound
 from mill_actors.store.deployments import VersionConflict
+from mill_actors.store.flow_control import AlreadyAnswered
 from mill_actors.store.shared_values import PathTaken, SharedValueNotFound
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,8 @@ def problem_of(error: BaseException) -> Problem:
             return Problem(400, "version_conflict", str(error), "$.parent_hash", found=error.found)
         case SubmissionConflict():
             return Problem(409, "conflict", str(error), job=error.job_id)
+        case AlreadyAnswered():
+            return Problem(409, "conflict", str(error), job=error.job)
         case StoreRefused():
             return Problem(400, "invalid_value", f"The database refused a value: {error}".strip())
         case StoreUnavailable():

@@ -75,6 +75,8 @@ class Route(Struct, frozen=True):
     #: what is answered, as far as the document knows it
     returns: Any
     is_public: bool
+    #: of a public one: who has a good token is known all the same
+    looks_at_token: bool
     domain: str
     action: str
     #: whether it is another path of an operation
@@ -133,6 +135,7 @@ class Routes:
         status: int = 200,
         form: Form = "json",
         is_public: bool = False,
+        looks_at_token: bool = False,
         action: str | None = None,
         also: str | None = None,
     ) -> Callable[[Callable[[Call[Q, Any]], Awaitable[web.StreamResponse]]], Handler]:
@@ -147,7 +150,7 @@ class Routes:
                 if place is not None:
                     route = Route(
                         method, place, handler, self._tag, query, body, status, form, returns, is_public,
-                        self._domain, told, is_alias=place is not path,
+                        looks_at_token, self._domain, told, is_alias=place is not path,
                     )  # fmt: skip
                     self._routes.append(route)
             return handler

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mill_actors.errors import InvalidArgs, JobNotFound, MillError
@@ -13,6 +13,7 @@ from mill_actors.flows.flow_status import flow_status
 from mill_actors.flows.program import Step
 from mill_actors.flows.step_status import Children
 from mill_actors.jobs.script import is_preview
+from mill_actors.store.approvals import Asked, asked
 from mill_actors.store.connection import Connection
 from mill_actors.store.decoding import job_id, storable
 from mill_actors.store.flow_rows import put_resume, wake_flows
@@ -23,8 +24,19 @@ from mill_actors.store.notify import ring_queue
 from mill_actors.store.queries import sql
 from mill_actors.store.submission import Restart, Submission, encode_args
 
+#: How often it is looked again who asks, before somebody else has to.
+LOOKS = 5
 #: Windmill's are unsigned numbers of 32 bits.
 MOST_RESUME_ID = 2**32 - 1
+
+
+class AlreadyAnswered(MillError):
+    """This answer was given before."""
+
+    def __init__(self, job: str, resume_id: int) -> None:
+        self.job = job
+        self.resume_id = resume_id
+        super().__init__(f"The answer {resume_id} was given to job {job} before.")
 
 
 def resume_flow(
@@ -36,12 +48,13 @@ def resume_flow(
     *,
     approved: bool,
     resume_id: int | None,
+    check: Callable[[Asked], None] | None = None,
 ) -> str:
     """Answer the approval that a flow, or something inside it, waits for; return the job that hears it.
 
     Nothing waits yet: the answer is kept for the first step of the flow that asks. `job` may be that of
-    a step as well, which answers for the flow it is a step of. Raises `JobNotFound`, and `MillError` if
-    the flow is over or this `resume_id` has answered.
+    a step as well, which answers for the flow it is a step of. `check` raises what forbids it. Raises
+    `JobNotFound`, `AlreadyAnswered` if this `resume_id` has answered, and `MillError` if the flow is over.
     """
     job = job_id(job)
     told = Submission(path="the answer", args={"value": value})
@@ -53,36 +66,52 @@ def resume_flow(
     # for. In a transaction of its own, since its row is locked after its state, as everywhere.
     connection.execute(sql.lock_job, {"workspace": workspace, "id": job})
     with connection.transaction():
-        flow = _answered(connection, workspace, job)
-        row = connection.execute(sql.flow_asking, {"job": flow}).fetchone()
-        run = flow if row is None else row[0]
+        flow = answered_flow(connection, workspace, job)
+        run, _ = asked_run(connection, workspace, flow, check)
         # Whoever asks gives all answers that came before it their step.
         is_new = put_resume(
             connection, run, None, number, approved=approved, value=text, approver=storable(approver)
         )
         if not is_new:
-            raise MillError(f"The answer {number} was given to job {run} before.")
+            raise AlreadyAnswered(run, number)
         tags = wake_flows(connection, [run])
     ring_queue(connection, tags)
     return str(run)
 
 
-def _answered(connection: Connection, workspace: str, job: str) -> str:
+def asked_run(
+    connection: Connection, workspace: str, flow: str, check: Callable[[Asked], None] | None
+) -> tuple[str, Asked | None]:
+    """Return the body that an answer to a flow is for; with a `check`, locked and with what it asks."""
+    for _ in range(LOOKS):
+        row = connection.execute(sql.flow_asking, {"job": flow}).fetchone()
+        run = flow if row is None else row[0]
+        if check is None:
+            return run, None
+        found = asked(connection, workspace, run)
+        # It may have moved on before it was locked.
+        if row is None or found.waits:
+            check(found)
+            return run, found
+    raise MillError(f"Flow {flow} moves on too fast to be answered: try again.")
+
+
+def answered_flow(connection: Connection, workspace: str, job: str) -> str:
     """Return the open flow that an answer to this job is for."""
-    asked = job
+    wanted = job
     for _ in range(2):
-        row = connection.execute(sql.answered_job, {"workspace": workspace, "id": asked}).fetchone()
+        row = connection.execute(sql.answered_job, {"workspace": workspace, "id": wanted}).fetchone()
         if row is None:
             raise JobNotFound(job)
         is_flow, parent, status = row
         if not is_flow and parent is not None:
-            asked = parent
+            wanted = parent
             continue
         if not is_flow:
             raise MillError(f"Job {job} is no flow, and no step of one: it asks for no approval.")
         if status is not None:
-            raise MillError(f"Flow {asked} is over ({status}): nothing waits for an answer.")
-        return asked
+            raise MillError(f"Flow {wanted} is over ({status}): nothing waits for an answer.")
+        return wanted
     raise JobNotFound(job)
 
 

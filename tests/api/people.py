@@ -39,10 +39,12 @@ def folder(dsn: str, name: str, **perms: bool) -> None:
 def stranger(dsn: str) -> str:
     """Return a token of somebody in another workspace."""
     with Database(dsn).connect() as connection:
-        connection.execute("insert into mill.workspace (id) values ('other')")
-        connection.execute("insert into mill.account (email) values ('stranger@example.com')")
+        connection.execute("insert into mill.workspace (id) values ('other') on conflict do nothing")
+        connection.execute(
+            "insert into mill.account (email) values ('stranger@example.com') on conflict do nothing"
+        )
         connection.execute(
             "insert into mill.member (workspace, username, email, role)"
-            " values ('other', 'stranger', 'stranger@example.com', 'admin')"
+            " values ('other', 'stranger', 'stranger@example.com', 'admin') on conflict do nothing"
         )
     return make_token(dsn, "stranger@example.com")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mill_actors.api.routes import (
+    approvals,
     flow_lists,
     flow_user_states,
     flows,
@@ -31,6 +32,7 @@ ALL: tuple[Route, ...] = (
     *flows.routes,
     *instance.routes,
     *jobs_cancel.routes,
+    *approvals.routes,
     *previews.routes,
     *progress.routes,
     *resources.routes,

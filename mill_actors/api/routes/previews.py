@@ -75,7 +75,7 @@ def _path(call: Call[Any, Any], told: str | None) -> str:
 
 def _args(raw: Raw) -> bytes:
     text = bytes(raw)
-    return b"{}" if text == b"null" else text
+    return b"{}" if text in {b"", b"null"} else text
 
 
 async def _script(call: Call[PreviewQuery, Preview]) -> Submission:

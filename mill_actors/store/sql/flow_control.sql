@@ -32,3 +32,35 @@ select c.is_flow, c.parent_job::text, c.status
 from mill.completed_job c
 where c.workspace = %(workspace)s and c.id = %(id)s::uuid
 limit 1;
+
+-- name: lock_asked_run
+-- The body that hears an answer. Locked: nobody may move it on between the question who may answer and the
+-- answer. An open flow that has not begun has no row here.
+select r.flow, r.body, r.state::text, r.root::text, o.path, o.created_by,
+  (select q.args::text from mill.queue q where q.id = r.id) as args
+from mill.flow_run r
+join mill.queue o on o.id = r.root
+where r.workspace = %(workspace)s and r.id = %(id)s::uuid
+for update of r;
+
+-- name: asked_flow
+select q.script, '' as body, null as state, o.id::text, o.path, o.created_by, q.args::text
+from mill.queue q
+join mill.queue o on o.id = coalesce(q.root_job, q.id)
+where q.workspace = %(workspace)s and q.id = %(id)s::uuid;
+
+-- name: flow_summary
+select f.summary from mill.flow f where f.workspace = %(workspace)s and f.hash = %(hash)s;
+
+-- name: step_result
+-- Of the step that asks: what it returned may say what it is about.
+select c.result::text from mill.completed_job c
+where c.parent_job = %(run)s::uuid and c.step = %(step)s
+order by c.completed_at desc
+limit 1;
+
+-- name: answers
+select f.resume_id, f.approver, f.approved
+from mill.flow_resume f
+where f.run = %(run)s::uuid and f.resume_id >= 0 and (f.step is null or f.step = %(step)s)
+order by f.answered_at, f.resume_id;
