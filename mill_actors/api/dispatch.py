@@ -95,9 +95,14 @@ def _query(route: Route, request: web.Request) -> Any:
     # An empty one is as good as none: Windmill's client sends `approver=`.
     given = {name: text for name, text in request.query.items() if text}
     try:
-        return msgspec.convert(given, route.query, strict=False)
+        told: Any = msgspec.convert(given, route.query, strict=False)
     except (msgspec.ValidationError, RecursionError) as error:
         raise invalid(error, "query") from error
+    for name, text in given.items():
+        # To msgspec the word null is null, where there may be none.
+        if getattr(told, name, ...) is None:
+            raise Problem(400, "invalid_query", f"{name}={text} is none.", f"$.{name}")
+    return told
 
 
 async def _body(request: web.Request) -> bytes:

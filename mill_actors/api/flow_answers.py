@@ -33,6 +33,7 @@ class EditedFlow(Struct, kw_only=True):
     schema: Any = None
     value: Any = None
     tag: Any = None
+    labels: list[str] | None = None
     dedicated_worker: Any = None
     priority: Any = None
     timeout: Any = None

@@ -46,7 +46,7 @@ class ScriptAnswer(ScriptInList, kw_only=True):
     content: str
     parent_hashes: list[str]
     schema: dict[str, Any] | None = None
-    lock: str | None = None
+    lock: str | list[str] | None = None
     envs: list[str] | None = None
 
 
