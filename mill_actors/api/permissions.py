@@ -69,6 +69,11 @@ class Principal(Struct, frozen=True):
         if not self.is_admin:
             raise Problem(403, "forbidden", f"{self.owner} is no admin of {self.workspace}.")
 
+    def need_superadmin(self) -> None:
+        """Raise a 403 `Problem` unless he is one, with a token that is good everywhere."""
+        if not self.account.is_superadmin or self.account.workspace is not None:
+            raise Problem(403, "forbidden", f"{self.account.email} is no superadmin.")
+
     @property
     def readable(self) -> list[str] | None:
         """Return prefixes of all paths that he may read; None: all."""
@@ -102,6 +107,40 @@ def scope_allows(scopes: Iterable[str] | None, domain: str, action: str, path: s
             if any(_covers(each, name) for each in pattern.split(",")):
                 return True
     return False
+
+
+def scope_within(scopes: Iterable[str] | None, wanted: str) -> bool:
+    """Whether scopes allow all that `wanted` allows: what a token may hand on."""
+    if scopes is None:
+        return True
+    domain, verb, kinds, patterns = _parts(wanted)
+    return all(
+        any(
+            own_domain in {"*", domain}
+            and (own_verb in {"", "*", verb} or (own_verb, verb) == ("write", "read"))
+            and (not own_kinds or own_kinds in {"*", kinds})
+            and any(_includes(own, pattern) for own in own_patterns)
+            for own_domain, own_verb, own_kinds, own_patterns in map(_parts, scopes)
+        )
+        for pattern in patterns
+    )
+
+
+def _parts(scope: str) -> tuple[str, str, str, list[str]]:
+    domain, _, rest = scope.partition(":")
+    verb, _, place = rest.partition(":")
+    kinds, _, pattern = place.partition(":")
+    if not pattern:
+        kinds, pattern = "", place
+    return domain, verb, kinds, pattern.split(",")
+
+
+def _includes(pattern: str, other: str) -> bool:
+    if pattern in {"", "*", other}:
+        return True
+    if not pattern.endswith("*"):
+        return False
+    return bool(other) and other.startswith(pattern.removesuffix("*"))
 
 
 def _covers(pattern: str, path: str) -> bool:

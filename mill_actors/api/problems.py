@@ -29,6 +29,7 @@ from mill_actors.errors import (
 from mill_actors.store.access import MemberNotFound
 from mill_actors.store.deployments import VersionConflict
 from mill_actors.store.flow_control import AlreadyAnswered
+from mill_actors.store.people import PersonExists
 from mill_actors.store.shared_values import PathTaken, SharedValueNotFound
 
 logger = logging.getLogger(__name__)
@@ -86,6 +87,8 @@ def problem_of(error: BaseException) -> Problem:
             return error
         case JobNotFound() | MemberNotFound() | SharedValueNotFound():
             return Problem(404, "not_found", str(error))
+        case PersonExists():
+            return Problem(400, "taken", str(error))
         case PathTaken():
             return Problem(400, "taken", str(error), error.path)
         case ScriptNotFound() | FlowNotFound():

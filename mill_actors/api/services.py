@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
+from mill_actors.api.attempts import Attempts
 from mill_actors.api.authentication import Authenticator
 from mill_actors.api.job_updates import Places
 from mill_actors.api.watcher import Watcher
@@ -36,6 +37,7 @@ class Services:
         self._stack = AsyncExitStack()
         self.pool = await self._stack.enter_async_context(Pool(self.database, self.config.server.connections))
         self.authenticator = Authenticator(self.pool)
+        self.attempts = Attempts()
         self.submitter = await self._stack.enter_async_context(Submitter(self.pool))
         self.waiter = Waiter(self.database)
         self._stack.push_async_callback(asyncio.to_thread, self.waiter.close)

@@ -37,6 +37,8 @@ class Account(Struct, frozen=True):
     label: str | None = None
     scopes: tuple[str, ...] | None = None
     prefix: str | None = None
+    #: when the token ends
+    expires_at: datetime | None = None
 
 
 class Member(Struct, frozen=True):
@@ -105,9 +107,9 @@ def account_of_token(connection: Connection, token: str) -> Account | None:
     row = connection.execute(sql.find_token, {"hash": hash_token(token)}).fetchone()
     if row is None:
         return None
-    email, workspace, label, scopes, prefix, is_superadmin, name = row
+    email, workspace, label, scopes, prefix, is_superadmin, name, expires_at = row
     told = None if scopes is None else tuple(scopes)
-    return Account(email, name, is_superadmin, workspace, label, told, prefix)
+    return Account(email, name, is_superadmin, workspace, label, told, prefix, expires_at)
 
 
 def note_use(connection: Connection, token: str) -> None:

@@ -61,33 +61,3 @@ async def health(call: Call[Any, Any]) -> web.Response:
         oldest_seconds=round(oldest, 3),
     )
     return json_answer(told, 200 if healthy else 503)
-
-
-class GlobalUserInfo(JsonAnswer):
-    """An account, wherever it is a member."""
-
-    email: str
-    login_type: str
-    super_admin: bool
-    verified: bool
-    username: str
-    devops: bool
-    operator_only: bool = False
-    name: str | None = None
-
-
-@routes.get("/users/whoami", returns=GlobalUserInfo)
-async def global_whoami(call: Call[Any, Any]) -> web.Response:
-    """Who the token speaks for."""
-    who = call.who.account
-    return json_answer(
-        GlobalUserInfo(
-            email=who.email,
-            login_type="password",
-            super_admin=who.is_superadmin,
-            verified=True,
-            username=call.who.member.username if call.who.member else who.email.partition("@")[0],
-            devops=who.is_superadmin,
-            name=who.name,
-        )
-    )

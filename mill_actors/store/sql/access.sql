@@ -2,7 +2,7 @@
 
 -- name: find_token
 -- By its hash; one that has expired is none.
-select t.email, t.workspace, t.label, t.scopes, t.prefix, a.is_superadmin, a.name
+select t.email, t.workspace, t.label, t.scopes, t.prefix, a.is_superadmin, a.name, t.expires_at
 from mill.token t
 join mill.account a on a.email = t.email
 where t.hash = %(hash)s and (t.expires_at is null or t.expires_at > now());
@@ -20,11 +20,16 @@ values (%(hash)s, %(prefix)s, %(email)s, %(workspace)s, %(label)s, %(scopes)s, %
 select t.prefix, t.label, t.workspace, t.scopes, t.expires_at, t.created_at, t.last_used_at
 from mill.token t
 where t.email = %(email)s
+  and (%(workspace)s::text is null or t.workspace = %(workspace)s)
+  and (%(sessions)s or t.label is distinct from 'session')
 order by t.created_at desc
 limit %(limit)s offset %(offset)s;
 
 -- name: delete_token
-delete from mill.token t where t.email = %(email)s and t.prefix = %(prefix)s returning t.prefix;
+delete from mill.token t
+where t.email = %(email)s and t.prefix = %(prefix)s
+  and (%(workspace)s::text is null or t.workspace = %(workspace)s)
+returning t.prefix;
 
 -- name: member_by_email
 select m.username, m.email, m.role, m.disabled, m.created_at, a.is_superadmin, a.name,

@@ -1,0 +1,62 @@
+"""Nodes, as Windmill shows its workers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from aiohttp import web
+
+from mill_actors import __version__
+from mill_actors.api.answers import JsonAnswer, json_answer
+from mill_actors.api.listing import PageQuery
+from mill_actors.api.routing import Call, Routes
+from mill_actors.store.nodes import list_nodes
+
+routes = Routes("workers")
+
+
+class WorkerPing(JsonAnswer):
+    """A node that works. `last_ping` is seconds ago."""
+
+    worker: str
+    worker_instance: str
+    started_at: datetime
+    ip: str
+    jobs_executed: int
+    worker_group: str
+    wm_version: str
+    last_ping: int
+    custom_tags: list[str]
+
+
+class WorkersQuery(PageQuery, kw_only=True):
+    """`ping_since`: those that have said in so many seconds that they live."""
+
+    ping_since: int | None = None
+
+
+@routes.get("/workers/list", query=WorkersQuery, returns=list[WorkerPing])
+async def list_workers(call: Call[WorkersQuery, Any]) -> web.Response:
+    """Nodes, oldest first. How many jobs each has done is not counted: `jobs_executed` is 0."""
+    since, page = call.query.ping_since, call.query.pages
+    found = [
+        each for each in await call.services.run(list_nodes) if since is None or each.silent_seconds <= since
+    ]
+    limit = page.limit or len(found)
+    return json_answer(
+        [
+            WorkerPing(
+                worker=each.name,
+                worker_instance=each.id,
+                started_at=each.started_at,
+                ip="",
+                jobs_executed=0,
+                worker_group="stopping" if each.stopping else "default",
+                wm_version=f"mill-actors {__version__}",
+                last_ping=int(each.silent_seconds),
+                custom_tags=each.tags,
+            )
+            for each in found[page.offset : page.offset + limit]
+        ]
+    )
