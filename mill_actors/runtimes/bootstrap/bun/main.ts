@@ -17,6 +17,7 @@ import { describe } from "./errors.ts";
 import { Failure } from "./failures.ts";
 import { encode } from "./results.ts";
 import { Shared } from "./shared.ts";
+import { follow } from "./windmill.ts";
 import { Job, World, jobs } from "./world.ts";
 
 interface Init {
@@ -126,6 +127,7 @@ class Process {
     this.#world.prepare();
     try {
       this.#entries = await load(init);
+      await follow();
     } catch (error) {
       write(`["broken",${describe(error)}]\n`);
       return false;

@@ -22,7 +22,7 @@ import traceback
 import types
 from typing import Any
 
-from . import parent, script
+from . import parent, script, windmill
 from .descriptors import Descriptors
 from .entry import EntryPoints
 from .environment import Environment
@@ -64,6 +64,7 @@ class Process:
         self._interrupts = Interrupts()
         os.environ.update(init.get("env", {}))
         self._shared = Shared()
+        windmill.follow()
         module = script.load(init["script"])
         self._entries = EntryPoints(module, lenient=init.get("arguments") == "windmill")
         self._signature = self._entries.main
