@@ -121,9 +121,11 @@ def _query_parameters(route: Route, named: dict[Any, Any]) -> Iterator[dict[str,
 
 
 def _given(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return what a parameter is when it is there: a query has no null."""
-    choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
-    return dict(choices[0]) if len(choices) == 1 else dict(schema)
+    """Return what a parameter is when it is there: a query has no null, and an empty one counts as none."""
+    choices = [choice for choice in schema.get("anyOf", (schema,)) if choice != {"type": "null"}]
+    if {"type": "string"} in choices:
+        return {"type": "string"}
+    return {"anyOf": [*choices, {"const": ""}]}
 
 
 def _answer(route: Route, named: dict[Any, Any]) -> dict[str, Any]:
