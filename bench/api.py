@@ -60,7 +60,6 @@ class Bench(Struct, frozen=True):
         return f"/api/w/default/{path}"
 
 
-
 def run(server: Server, sizes: Sizes) -> Run:
     """Measure once."""
     with (

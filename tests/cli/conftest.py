@@ -81,6 +81,8 @@ class Mill:
 
     def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
         self.folder = folder
+        #: what the last `mill dev` said of itself: its node, its API
+        self.told: dict[str, Any] = {}
         clean = {
             name: value
             for name, value in os.environ.items()
@@ -132,7 +134,7 @@ class Mill:
     def dev(self, *arguments: str) -> Iterator[Running]:
         """Run `mill dev`; yield when its node is up, and end it in order if nobody has yet."""
         with self.running("dev", "--json", "--log-level", "info", *arguments) as dev:
-            dev.until_out('"node"')
+            self.told = json.loads(dev.until_out('"node"'))
             yield dev
             if dev.process.poll() is None:
                 dev.signal(signal.SIGTERM)

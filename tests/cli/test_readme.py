@@ -33,6 +33,8 @@ def test_the_commands(shop: Mill) -> None:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_programs(program: str, shop: Mill) -> None:
+    program = program.replace("http://127.0.0.1:8000", shop.told["url"])
+    program = program.replace("THE TOKEN", shop.told["token"])
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         cwd=shop.folder,
@@ -43,7 +45,9 @@ def test_the_programs(program: str, shop: Mill) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    if "print(" in program:
+    if "wmill" in program:
+        assert done.stdout == "{'greeting': 'Hello Ada! '}\n"
+    elif "print(" in program:
         assert done.stdout == "success {'greeting': 'Hello Ada! '}\n"
 
 
