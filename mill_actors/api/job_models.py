@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from mill_actors.api.answers import JsonAnswer
 from mill_actors.jobs.jsons import decode, encode
+from mill_actors.jobs.script import is_preview
 from mill_actors.store.job_reading import JobView
 
 JobKind = Literal["script", "preview", "flow", "flowpreview"]
@@ -101,14 +102,9 @@ def is_good(status: str) -> bool:
     return status in {"success", "skipped"}
 
 
-def is_preview(path: str) -> bool:
-    """Whether a job's code has no path of its own: it was sent along."""
-    return not path.startswith(("f/", "u/", "g/"))
-
-
-def job_kind(path: str, *, is_flow: bool) -> JobKind:
-    """Return Windmill's word for what a job runs."""
-    if is_preview(path):
+def job_kind(script: str, *, is_flow: bool) -> JobKind:
+    """Return Windmill's word for what a job runs; `script` is its version."""
+    if is_preview(script):
         return "flowpreview" if is_flow else "preview"
     return "flow" if is_flow else "script"
 
@@ -124,7 +120,7 @@ def _open(workspace: str, found: JobView) -> QueuedJob:
         workspace_id=workspace,
         running=found.is_running,
         canceled=found.is_cancelled,
-        job_kind=job_kind(found.path, is_flow=found.is_flow),
+        job_kind=job_kind(found.script, is_flow=found.is_flow),
         permissioned_as=found.created_by,
         is_flow_step=found.step is not None,
         email=found.email or "",
@@ -138,7 +134,7 @@ def _open(workspace: str, found: JobView) -> QueuedJob:
         script_path=found.path or None,
         script_hash=found.script or None,
         args=_raw(found.args),
-        raw_code=found.code,
+        raw_code=found.code if is_preview(found.script) else None,
         canceled_by=_name(found.cancelled_by),
         canceled_reason=found.cancel_reason,
         language=found.language,
@@ -162,7 +158,7 @@ def _over(workspace: str, found: JobView) -> CompletedJob:
         duration_ms=(found.duration_us or 0) // 1000,
         success=is_good(str(found.status)),
         canceled=found.is_cancelled,
-        job_kind=job_kind(found.path, is_flow=found.is_flow),
+        job_kind=job_kind(found.script, is_flow=found.is_flow),
         permissioned_as=found.created_by,
         is_flow_step=found.step is not None,
         is_skipped=found.status == "skipped",
@@ -175,7 +171,7 @@ def _over(workspace: str, found: JobView) -> CompletedJob:
         script_hash=found.script or None,
         args=_raw(found.args),
         result=_raw(found.result),
-        raw_code=found.code,
+        raw_code=found.code if is_preview(found.script) else None,
         canceled_by=_name(found.cancelled_by),
         canceled_reason=found.cancel_reason,
         language=found.language,

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from mill_actors.api.answers import JsonAnswer
 from mill_actors.errors import InvalidArgs, JobNotFound
 from mill_actors.jobs.jsons import encode
 from mill_actors.store.connection import Connection
+from mill_actors.store.decoding import job_id
 from mill_actors.store.flow_status import read_flow_status
+from mill_actors.store.job_notes import progress
 from mill_actors.store.job_reading import JobGlance, job_glance
 from mill_actors.store.logs import read_logs
 
@@ -64,6 +67,9 @@ class Seen(Struct):
     log_offset: int = 0
     flow_status: bytes | None = None
     logs: bool = True
+    #: whether he asks how far it is
+    progress: bool = False
+    percent: int | None = None
 
 
 def look(connection: Connection, workspace: str, job: str, seen: Seen) -> tuple[JobGlance, JobUpdate, Seen]:
@@ -75,22 +81,30 @@ def look(connection: Connection, workspace: str, job: str, seen: Seen) -> tuple[
         text, place = _read_on(connection, workspace, job, seen)
     status = flow_status_text(connection, workspace, job) if head.is_flow else None
     changed = status is not None and status != seen.flow_status
+    percent = progress(connection, workspace, job_id(job)) if seen.progress else None
     update = JobUpdate(
         running=_running(head, seen.running),
         completed=head.status is not None,
         new_logs=text or None,
         log_offset=place.offset if seen.logs else None,
+        # Nobody has done all before the end.
+        progress=None if percent is None else min(max(percent, 0), 99),
         flow_status=Raw(status) if changed and status is not None else None,
     )
     running = head.is_running if head.status is None else seen.running
-    return head, update, Seen(running, place, place.offset, status, seen.logs)
+    after = replace(
+        seen, running=running, place=place, log_offset=place.offset, flow_status=status, percent=percent
+    )
+    return head, update, after
 
 
-def is_news(head: JobGlance, update: JobUpdate, before: Seen) -> bool:
+def is_news(head: JobGlance, update: JobUpdate, before: Seen, after: Seen) -> bool:
     """Whether there is something that an observer has not seen."""
     if head.status is not None or update.new_logs is not None:
         return True
     if before.flow_status is not None and update.flow_status is not None:
+        return True
+    if before.percent is not None and before.percent != after.percent:
         return True
     return before.running is not None and before.running != head.is_running
 

@@ -127,7 +127,15 @@ def test_logs_and_code_can_be_left_out(api: Api) -> None:
     job = done(api, name="Ada")
     until(lambda: api.get(f"jobs_u/get/{job}").json().get("logs") == "to Ada\n")
     assert "logs" not in api.get(f"jobs_u/get/{job}", params={"no_logs": "true"}).json()
-    assert "raw_code" in api.get(f"jobs_u/get/{job}").json()
+    told = {"content": "def main():\n    return 1\n", "language": "python3", "path": "f/a/tried", "args": {}}
+    job = api.post("jobs/run/preview", json=told).text
+    api.wait(job)
+    found = api.get(f"jobs_u/get/{job}").json()
+    assert (found["job_kind"], found["raw_code"], found["script_path"]) == (
+        "preview",
+        told["content"],
+        "f/a/tried",
+    )
     assert "raw_code" not in api.get(f"jobs_u/get/{job}", params={"no_code": "true"}).json()
 
 

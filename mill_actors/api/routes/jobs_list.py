@@ -233,7 +233,7 @@ def _exported(workspace: str, found: JobView) -> ExportedJob:
         id=told.id,
         created_by=told.created_by,
         created_at=told.created_at,
-        job_kind=job_kind(found.path, is_flow=found.is_flow),
+        job_kind=job_kind(found.script, is_flow=found.is_flow),
         permissioned_as=told.permissioned_as,
         email=told.email,
         visible_to_owner=True,

@@ -16,14 +16,12 @@ from msgspec import Raw, Struct
 
 from mill_actors.api.answers import json_answer, raw_answer, text_answer
 from mill_actors.api.job_access import may_see, need_sight, seen_job
-from mill_actors.api.job_models import CompletedJob, Job, QueuedJob, is_good, job_answer, json_at
-from mill_actors.api.job_updates import flow_status_text
+from mill_actors.api.job_models import CompletedJob, Job, QueuedJob, is_good, json_at
 from mill_actors.api.problems import Problem, not_found
 from mill_actors.api.routing import Call, Handler, Routes
+from mill_actors.api.whole_job import whole_job
 from mill_actors.errors import JobNotFound
-from mill_actors.jobs.jsons import decode
 from mill_actors.store.connection import Connection
-from mill_actors.store.flow_versions import flow_by_hash
 from mill_actors.store.job_reading import (
     JobGlance,
     JobView,
@@ -61,32 +59,6 @@ class GetQuery(Struct, kw_only=True):
 
     no_logs: bool = False
     no_code: bool = False
-
-
-def whole_job(
-    connection: Connection, workspace: str, found: JobView, *, logs: bool = True, code: bool = True
-) -> Job:
-    """Return a job with its logs, and a flow's with its status and its value."""
-    told = job_answer(workspace, found)
-    if found.is_flow:
-        status = flow_status_text(connection, workspace, found.id)
-        told.flow_status = None if status is None else Raw(status)
-        if isinstance(told, QueuedJob) and status is not None:
-            told.suspend = _missing(status)
-        if code:
-            text = flow_by_hash(connection, workspace, found.script)
-            # A body of it is a part of it alone.
-            if text is not None and (found.step is None or found.path == text.path):
-                told.raw_flow = Raw(text.value)
-    if logs:
-        told.logs = "".join(chunk.text for chunk in read_logs(connection, workspace, found.id))
-    return told
-
-
-def _missing(status: bytes) -> int | None:
-    if b'"WaitingForEvents"' not in status:
-        return None
-    return next((m["count"] for m in decode(status)["modules"] if m["type"] == "WaitingForEvents"), None)
 
 
 async def _view(call: Call[Any, Any], told: GetQuery) -> Job:

@@ -45,11 +45,9 @@ class RunQuery(ArgumentQuery, kw_only=True):
     cache_ttl: int | None = None
 
 
-def submission_of(
-    call: Call[RunQuery, bytes], path: str, kind: Kind, digest: str | None = None
-) -> Submission:
+def submission_of(call: Call[Any, bytes], path: str, kind: Kind, digest: str | None = None) -> Submission:
     """Return what is to be submitted; raise a `Problem` if the caller may not, or it makes no sense."""
-    told = call.query
+    told: RunQuery = call.query
     who = call.who
     who.need("run", path)
     if not scope_allows(who.account.scopes, "jobs", "run", f"{kind}s:{path}"):
@@ -116,7 +114,8 @@ def _abandon(connection: Connection, call: Call[Any, Any], job: str) -> None:
     )
 
 
-async def _by_hash(call: Call[RunQuery, bytes]) -> Submission:
+async def by_hash(call: Call[Any, bytes]) -> Submission:
+    """Return what a hash in the route's path means."""
     digest = call.names["hash"]
     path = await call.services.run(lambda c: script_version(c, call.workspace, digest))
     if path is None:
@@ -124,7 +123,8 @@ async def _by_hash(call: Call[RunQuery, bytes]) -> Submission:
     return submission_of(call, path, "script", digest)
 
 
-async def _by_version(call: Call[RunQuery, bytes]) -> Submission:
+async def by_version(call: Call[Any, bytes]) -> Submission:
+    """Return what a flow's version in the route's path means."""
     number = call.names["version"]
     found = await call.services.run(lambda c: flow_version(c, call.workspace, number))
     if found is None:
@@ -159,13 +159,13 @@ async def run_flow_by_path(call: Call[RunQuery, bytes]) -> web.Response:
 @routes.post("/w/{workspace}/jobs/run/h/{hash}", **_RUN)
 async def run_script_by_hash(call: Call[RunQuery, bytes]) -> web.Response:
     """Start one version of a script; answers the job's id."""
-    return await start(call, await _by_hash(call))
+    return await start(call, await by_hash(call))
 
 
 @routes.post("/w/{workspace}/jobs/run/fv/{version}", **_RUN)
 async def run_flow_by_version(call: Call[RunQuery, bytes]) -> web.Response:
     """Start one version of a flow; answers the job's id."""
-    return await start(call, await _by_version(call))
+    return await start(call, await by_version(call))
 
 
 @routes.post("/w/{workspace}/jobs/run_wait_result/p/{path*}", **_WAIT)
@@ -195,10 +195,10 @@ async def wait_flow_by_path_get(call: Call[RunQuery, bytes]) -> web.Response:
 @routes.post("/w/{workspace}/jobs/run_wait_result/h/{hash}", **_WAIT)
 async def wait_script_by_hash(call: Call[RunQuery, bytes]) -> web.Response:
     """Run one version of a script, and answer its result."""
-    return await wait(call, await _by_hash(call))
+    return await wait(call, await by_hash(call))
 
 
 @routes.post("/w/{workspace}/jobs/run_wait_result/fv/{version}", **_WAIT)
 async def wait_flow_by_version(call: Call[RunQuery, bytes]) -> web.Response:
     """Run one version of a flow, and answer its result."""
-    return await wait(call, await _by_version(call))
+    return await wait(call, await by_version(call))

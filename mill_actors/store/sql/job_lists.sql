@@ -46,7 +46,8 @@ where (%(readable)s::text[] is null or c.created_by = %(me)s or c.path like any 
   and (%(tag)s::text[] is null or (c.tag like any (%(tag)s::text[])) <> %(tag_not)s)
   and (%(worker)s::text[] is null or (coalesce(c.worker, '') like any (%(worker)s::text[])) <> %(worker_not)s)
   and (%(kinds)s::text[] is null or (
-    case when c.path like any ('{f/%%,u/%%,g/%%}') then case when c.is_flow then 'flow' else 'script' end
+    -- Previews' hashes begin with p.
+    case when c.script < 'p' then case when c.is_flow then 'flow' else 'script' end
     else case when c.is_flow then 'flowpreview' else 'preview' end end = any (%(kinds)s::text[])) <> %(kinds_not)s)
   and (%(statuses)s::text[] is null or (c.status = any (%(statuses)s::text[])) <> %(statuses_not)s)
   and (%(success)s::boolean is null or (c.status in ('success', 'skipped')) = %(success)s)
@@ -150,7 +151,8 @@ where c.workspace = %(workspace)s
   and (%(tag)s::text[] is null or (c.tag like any (%(tag)s::text[])) <> %(tag_not)s)
   and (%(worker)s::text[] is null or (coalesce(c.worker, '') like any (%(worker)s::text[])) <> %(worker_not)s)
   and (%(kinds)s::text[] is null or (
-    case when c.path like any ('{f/%%,u/%%,g/%%}') then case when c.is_flow then 'flow' else 'script' end
+    -- Previews' hashes begin with p.
+    case when c.script < 'p' then case when c.is_flow then 'flow' else 'script' end
     else case when c.is_flow then 'flowpreview' else 'preview' end end = any (%(kinds)s::text[])) <> %(kinds_not)s)
   and (%(running)s::boolean is null or (c.running or c.begun) = %(running)s)
   and (%(suspended)s::boolean is null or %(suspended)s = (c.is_flow and c.begun and exists (
