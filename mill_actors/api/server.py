@@ -17,7 +17,9 @@ from typing import Self
 
 from aiohttp import web
 
+from mill_actors.api import approval_page
 from mill_actors.api.answers import raw_answer
+from mill_actors.api.approval_page import ApprovalPage
 from mill_actors.api.dispatch import Gate, dispatcher
 from mill_actors.api.openapi import document, page
 from mill_actors.api.routes import ALL
@@ -47,6 +49,9 @@ def application(services: Services) -> web.Application:
         return web.Response(text=page(), content_type="text/html")
 
     app.router.add_get(f"{PREFIX}/openapi.json", openapi)
+    approval = ApprovalPage(services)
+    app.router.add_get(approval_page.PATH, approval.show)
+    app.router.add_post(approval_page.PATH, approval.take)
     app.router.add_get("/docs", docs)
     app.router.add_get("/", docs)
     for route in ALL:
