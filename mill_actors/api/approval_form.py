@@ -29,11 +29,11 @@ def form_html(schema: Any, defaults: Any, entered: Mapping[str, str] | None = No
         if shown is None:
             shown = _shown(value, kind)
         title = field.get("title")
+        shown_title = escape(title if isinstance(title, str) else name)
         about = field.get("description")
         hint = f"<span>{escape(about)}</span>" if isinstance(about, str) and about else ""
-        parts.append(
-            f"<label>{escape(title if isinstance(title, str) else name)}{hint}{_input(name, field, kind, shown, needed=needed)}</label>"
-        )
+        field_html = _input(name, field, kind, shown, needed=needed)
+        parts.append(f"<label>{shown_title}{hint}{field_html}</label>")
     return "\n".join(parts)
 
 

@@ -16,6 +16,7 @@ from mill_actors.api.routing import NoQuery, Route
 _MEDIA = {
     "json": "application/json",
     "text": "text/plain",
+    "ndjson": "application/x-ndjson",
     "events": "text/event-stream",
     "bytes": "application/octet-stream",
     "none": "text/plain",
@@ -96,7 +97,10 @@ def _operation(route: Route, named: dict[Any, Any]) -> dict[str, Any]:
         told["description"] = route.description
     if route.is_public:
         told["security"] = []
-    if route.body is bytes and route.method != "GET":
+    if route.form == "ndjson":
+        # Read as it comes, line by line.
+        told["requestBody"] = {"content": {_MEDIA["ndjson"]: {"schema": {"type": "string"}}}}
+    elif route.body is bytes and route.method != "GET":
         told["requestBody"] = {"content": {"application/json": {"schema": {}}}}
     elif route.body is not None and route.method != "GET":
         told["requestBody"] = {

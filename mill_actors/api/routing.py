@@ -24,7 +24,7 @@ B = TypeVar("B")
 
 Method = Literal["GET", "POST", "DELETE", "PUT", "PATCH"]
 #: JSON, text/plain, server-sent events, an archive …
-Form = Literal["json", "text", "events", "bytes", "none"]
+Form = Literal["json", "text", "ndjson", "events", "bytes", "none"]
 
 _NAME = re.compile(r"\{(\w+)(\*?)\}")
 

@@ -65,12 +65,13 @@ def submission_of(call: Call[Any, bytes], path: str, kind: Kind, digest: str | N
         scheduled_for=told.scheduled_for,
         scheduled_in_seconds=told.scheduled_in_secs,
         timeout_seconds=told.timeout,
-        retry=_retry(told.retry),
+        retry=retry_of(told.retry),
         parent_job=told.parent_job or None,
     )
 
 
-def _retry(text: str | None) -> RetryPolicy | None:
+def retry_of(text: str | None) -> RetryPolicy | None:
+    """Return what a `retry` parameter says; raise a 400 `Problem`."""
     if not text:
         return None
     try:
