@@ -9,6 +9,7 @@ import msgspec
 
 from mill_actors.api.answers import JsonAnswer
 from mill_actors.api.definitions import person
+from mill_actors.api.inference import inferred_schema
 from mill_actors.jobs.script_document import options_document
 from mill_actors.store.script_definitions import ScriptDefinition
 
@@ -87,11 +88,13 @@ def in_list(workspace: str, told: ScriptDefinition) -> dict[str, Any]:
     return answer
 
 
-def whole(workspace: str, told: ScriptDefinition) -> dict[str, Any]:
+async def whole(workspace: str, told: ScriptDefinition) -> dict[str, Any]:
     """Return all there is to say of a version."""
-    return {
+    answer = {
         **in_list(workspace, told),
         **{name: value for name, value in told.rest.items() if name in _LONG},
         "content": told.content,
         "parent_hashes": list(told.parents),
     }
+    schema = await inferred_schema(told)
+    return answer if schema is None else {**answer, "schema": schema}

@@ -78,6 +78,19 @@ def test_a_script_runs_and_comes_back_as_it_was_sent(api: Api) -> None:
     assert api.get("scripts/get/p/f/a/absent").status_code == 404
 
 
+@pytest.mark.parametrize("sent", [{}, {"schema": None}, {"schema": {}}])
+def test_without_a_schema_the_signature_is_it(api: Api, sent: dict[str, Any]) -> None:
+    digest = create(api, new("f/a/inferred", auto_parent=True, **sent)).text
+    for path in ("p/f/a/inferred", f"h/{digest}"):
+        schema = api.get(f"scripts/get/{path}").json()["schema"]
+        assert schema["properties"] == {"x": {"description": "", "type": "integer", "default": 1}}
+        assert (schema["order"], schema["required"]) == (["x"], [])
+    for code, language in (("x = 1", "python3"), ("def main(:", "python3"), ("", "bun")):
+        body = {"path": "f/a/unread", "content": code, "language": language, "auto_parent": True}
+        create(api, body)
+        assert "schema" not in api.get("scripts/get/p/f/a/unread").json()
+
+
 def test_its_jobs_run_by_what_it_says(api: Api) -> None:
     create(api, new("f/a/says", **SENT | {"tag": "gpu", "timeout": 0.0, "concurrent_limit": 0}))
     script = api.store.script("f/a/says")

@@ -89,7 +89,7 @@ async def get_script_by_path(call: Call[Any, Any]) -> web.Response:
     told = await call.services.run(lambda c: read_script(c, call.workspace, path=call.path))
     if told is None:
         raise not_found(f"script {call.path!r}")
-    return raw_answer(encode(whole(call.workspace, told)))
+    return raw_answer(encode(await whole(call.workspace, told)))
 
 
 @routes.get("/w/{workspace}/scripts/get/h/{hash}", returns=ScriptAnswer)
@@ -100,7 +100,7 @@ async def get_script_by_hash(call: Call[Any, Any]) -> web.Response:
     if told is None:
         raise not_found(f"script version {digest!r}")
     call.who.need("read", told.path)
-    return raw_answer(encode(whole(call.workspace, told)))
+    return raw_answer(encode(await whole(call.workspace, told)))
 
 
 @routes.get("/w/{workspace}/scripts/exists/p/{path*}", returns=bool)
