@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 from msgspec import Struct
+
+T = TypeVar("T")
 
 MAX_PER_PAGE = 10_000
 DEFAULT_PER_PAGE = 1000
@@ -13,6 +18,10 @@ class Page(Struct, frozen=True):
 
     limit: int | None
     offset: int = 0
+
+    def cut(self, rows: Sequence[T]) -> Sequence[T]:
+        """Return the page of a list that is there anyway."""
+        return rows[self.offset : None if self.limit is None else self.offset + self.limit]
 
 
 #: No pages.

@@ -71,6 +71,16 @@ class Rights(Struct, frozen=True):
         # Previews, and whatever else belongs to nobody.
         return True
 
+    def owns(self, path: str) -> bool:
+        """Whether he says who may do what with what has this path."""
+        if self.is_admin:
+            return True
+        kind, _, rest = path.partition("/")
+        name = rest.partition("/")[0]
+        if self.is_operator or not self.is_anybody:
+            return False
+        return self.folders.get(name) == "own" if kind == "f" else kind == "u" and name == self.username
+
     @property
     def readable(self) -> list[str] | None:
         """Return prefixes of all paths that he may read; None: all."""

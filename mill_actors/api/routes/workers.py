@@ -43,7 +43,6 @@ async def list_workers(call: Call[WorkersQuery, Any]) -> web.Response:
     found = [
         each for each in await call.services.run(list_nodes) if since is None or each.silent_seconds <= since
     ]
-    limit = page.limit or len(found)
     return json_answer(
         [
             WorkerPing(
@@ -57,6 +56,6 @@ async def list_workers(call: Call[WorkersQuery, Any]) -> web.Response:
                 last_ping=int(each.silent_seconds),
                 custom_tags=each.tags,
             )
-            for each in found[page.offset : page.offset + limit]
+            for each in page.cut(found)
         ]
     )
