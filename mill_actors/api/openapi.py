@@ -22,6 +22,7 @@ _MEDIA = {
     "none": "text/plain",
 }
 
+_ANY: dict[str, Any] = {"application/json": {"schema": {}}}
 _PAGE = Path(__file__).with_name("openapi.html")
 
 TITLE = "mill-actors"
@@ -93,6 +94,9 @@ def _operation(route: Route, named: dict[Any, Any]) -> dict[str, Any]:
             "default": {"$ref": "#/components/responses/problem"},
         },
     }
+    if route.returns is Raw and route.action == "run":
+        # A job's result: with 422 if it failed, or with whatever status it says itself.
+        told["responses"]["default"] = {"description": "The result, or what went wrong.", "content": _ANY}
     if route.description:
         told["description"] = route.description
     if route.is_public:
@@ -135,6 +139,8 @@ def _given(schema: dict[str, Any]) -> dict[str, Any]:
 def _answer(route: Route, named: dict[Any, Any]) -> dict[str, Any]:
     if route.form == "none":
         return {"description": route.summary}
+    if route.form == "events":
+        return {"description": route.summary, "content": {_MEDIA["events"]: {}}}
     schema: dict[str, Any] = {"type": "string"}
     if route.form == "json":
         schema = {} if route.returns in {None, Raw, Any} else named[route.returns]

@@ -14,6 +14,7 @@ import pytest
 
 from tests.api.conftest import Api
 
+HERE = Path(__file__).parent
 EXAMPLES = os.environ.get("MILL_TEST_FUZZ", "4")
 
 
@@ -28,12 +29,13 @@ def test_no_request_breaks_the_server(api: Api, tmp_path: Path) -> None:
                 "-m",
                 "schemathesis.cli",
                 "--config-file",
-                str(Path(__file__).with_name("schemathesis.toml")),
+                str(HERE / "schemathesis.toml"),
             ),
             *("run", f"{api.url}/api/openapi.json", "--checks", "all", "--max-examples", EXAMPLES),
             *("--header", f"Authorization: Bearer {api.token}", "--request-timeout", "20", "--no-color"),
         ],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(HERE), "SCHEMATHESIS_HOOKS": "schemathesis_hooks"},
         capture_output=True,
         text=True,
         check=False,
