@@ -62,11 +62,18 @@ class _Watched:
         self.mark: str | None = None
         #: set before it is there: whoever comes meanwhile need not ask for it, too
         self.is_awaited = False
+        self.asking: asyncio.Task[None] | None = None
         self.end: Future[JobResult] | None = None
+        self.is_forgotten = False
 
     def ring(self) -> None:
         for news in self.news:
             news.ring()
+
+    def forget(self) -> None:
+        self.is_forgotten = True
+        if self.end is not None:
+            self.end.cancel()
 
 
 class Watcher:
@@ -104,8 +111,9 @@ class Watcher:
         try:
             if not watched.is_awaited:
                 watched.is_awaited = True
-                watched.end = await self._services.watch(job)
-                watched.end.add_done_callback(_on(asyncio.get_running_loop(), watched.ring))
+                # Whoever hangs up meanwhile leaves a Future behind that nobody would cancel.
+                watched.asking = asyncio.create_task(self._await_end(job, watched))
+                await asyncio.shield(watched.asking)
             if not self.is_closing and (self._looking is None or self._looking.done()):
                 self._looking = asyncio.create_task(self._look())
             yield news
@@ -113,8 +121,18 @@ class Watcher:
             watched.news.discard(news)
             if not watched.news and self._watched.get(job) is watched:
                 del self._watched[job]
-                if watched.end is not None:
-                    watched.end.cancel()
+                watched.forget()
+
+    async def _await_end(self, job: str, watched: _Watched) -> None:
+        try:
+            watched.end = await self._services.watch(job)
+        except StoreUnavailable as error:
+            # The looks tell of its end, too.
+            logger.warning("watching job %s: %s", job, error)
+            return
+        watched.end.add_done_callback(_on(asyncio.get_running_loop(), watched.ring))
+        if watched.is_forgotten:
+            watched.forget()
 
     async def _look(self) -> None:
         while self._watched:

@@ -128,3 +128,18 @@ def step_result(connection: Connection, workspace: str, flow: str, step: str) ->
         if not bodies:
             break
     return None
+
+
+class JobBelow(Struct, frozen=True):
+    """A job of a flow: which step's, and which iteration's or branch's. The flow's own has none."""
+
+    id: str
+    step: str | None
+    iteration: int | None
+    path: str
+
+
+def jobs_below(connection: Connection, workspace: str, flow: str, limit: int) -> list[JobBelow]:
+    """Return a flow's job and all below it, the first to end first."""
+    told = {"workspace": workspace, "id": job_id(flow), "limit": limit}
+    return [JobBelow(*row) for row in connection.execute(sql.jobs_below, told).fetchall()]

@@ -60,3 +60,12 @@ def read_logs(
         {"workspace": workspace, "id": job_id(job), "attempt": after[0], "position": after[1]},
     ).fetchall()
     return [LogChunk(job, workspace, attempt, position, text) for attempt, position, text in rows]
+
+
+def read_many_logs(connection: Connection, workspace: str, jobs: Sequence[str]) -> dict[str, str]:
+    """Return what each of these jobs has printed, if it has."""
+    texts: dict[str, list[str]] = {}
+    rows = connection.execute(sql.read_many_logs, {"workspace": workspace, "ids": list(jobs)}).fetchall()
+    for job, text in rows:
+        texts.setdefault(job, []).append(text)
+    return {job: "".join(parts) for job, parts in texts.items()}

@@ -240,6 +240,10 @@ def test_a_flow_has_its_status_from_the_first_moment_on(api: Api) -> None:
     assert api.get(f"jobs/result_by_id/{job}/b").json() == ["Hello you", "Hello you"]
     assert api.get(f"jobs/result_by_id/{job}/c").json() == "Hello you"
     assert api.get(f"jobs/result_by_id/{job}/z").status_code == 404
+    until(lambda: api.get(f"jobs_u/get_flow_all_logs/{job}").text.count("to you\n") == 5)
+    logs = api.get(f"jobs_u/get_flow_all_logs/{job}").text.splitlines()
+    assert logs[0] == f"=== a f/a/hello {first['job']}"
+    assert sum(line.startswith("===") for line in logs) == 5
 
 
 # -- updates -----------------------------------------------------------------------
@@ -292,7 +296,7 @@ READING = [
     "jobs_u/get/{}", "jobs_u/completed/get/{}", "jobs_u/completed/get_result/{}",
     "jobs_u/completed/get_result_maybe/{}", "jobs_u/completed/get_timing/{}", "jobs_u/getupdate/{}",
     "jobs_u/get_logs/{}", "jobs_u/get_args/{}", "jobs_u/get_root_job_id/{}", "jobs/result_by_id/{}/a",
-    "jobs_u/get_completed_logs_tail/{}",
+    "jobs_u/get_completed_logs_tail/{}", "jobs_u/get_flow_all_logs/{}",
 ]  # fmt: skip
 
 

@@ -254,10 +254,12 @@ def test_whoever_hangs_up_is_forgotten_and_nothing_is_asked_for_nobody(
             stream.close()
             await place.until(0)
             looks = counted(place, monkeypatch)
-            looking = place.services.watcher._looking
-            if looking is not None:  # it has not heard of it yet
-                await asyncio.wait_for(looking, 10)
+            if place.services.watcher._looking is not None:
+                await asyncio.wait_for(place.services.watcher._looking, 10)
             assert looks == []
+            async with asyncio.timeout(10):
+                while place.services.waiter._awaited():  # noqa: ASYNC110  nobody signals it
+                    await asyncio.sleep(0)
 
     asyncio.run(main())
 

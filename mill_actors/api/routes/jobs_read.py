@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -29,10 +30,11 @@ from mill_actors.store.job_reading import (
     job_glance,
     job_root,
     job_view,
+    jobs_below,
     jobs_started,
     step_result,
 )
-from mill_actors.store.logs import read_logs
+from mill_actors.store.logs import read_logs, read_many_logs
 
 routes = Routes("jobs")
 
@@ -40,6 +42,10 @@ routes = Routes("jobs")
 HOLD_SECONDS = 1.0
 #: Ids of one question.
 MOST_IDS = 10_000
+#: Of a flow's logs: jobs that are looked for, so many together, and about how much they may have printed.
+MOST_JOBS = 10_000
+LOGS_AT_ONCE = 20
+MOST_CHARACTERS = 16 * 1024 * 1024
 #: Of a log's end.
 TAIL_CHARACTERS = 10_000
 
@@ -211,6 +217,29 @@ async def get_logs(call: Call[Any, None]) -> web.Response:
 async def get_completed_logs_tail(call: Call[Any, None]) -> web.Response:
     """The end of what a job has printed, as a JSON string."""
     return json_answer((await _log(call))[-TAIL_CHARACTERS:])
+
+
+@_get("get_flow_all_logs/{id}", returns=str, form="text")
+async def get_flow_all_logs(call: Call[Any, None]) -> web.Response:
+    """What the jobs of a flow have printed, each below its name, the first to end first."""
+    await seen_job(call, call.id)
+    jobs = await call.services.run(lambda c: jobs_below(c, call.workspace, call.id, MOST_JOBS))
+    parts: list[str] = []
+    length = 0
+    for place in range(0, len(jobs), LOGS_AT_ONCE):
+        some = jobs[place : place + LOGS_AT_ONCE]
+        logs = await call.services.run(
+            partial(read_many_logs, workspace=call.workspace, jobs=[job.id for job in some])
+        )
+        for job in some:
+            if job.id in logs:
+                where = "" if job.iteration is None else f"[{job.iteration}]"
+                parts.append(f"=== {job.step or 'flow'}{where} {job.path} {job.id}\n{logs[job.id]}\n")
+                length += len(parts[-1])
+        if length > MOST_CHARACTERS:
+            parts.append("[the rest is left out: ask for the logs of each job]\n")
+            break
+    return text_answer("".join(parts))
 
 
 # -- its place ---------------------------------------------------------------------

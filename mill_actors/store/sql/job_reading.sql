@@ -108,3 +108,24 @@ select * from (
   select q.id::text from mill.queue q
   where q.parent_job = any (%(bodies)s::uuid[]) and q.is_flow and q.workspace = %(workspace)s
 ) b limit %(limit)s;
+
+-- name: jobs_below
+-- All jobs of a flow, itself first, in the order in which they ended; open ones last.
+with recursive below as (
+  select %(id)s::uuid as id, null::text collate "C" as step, null::integer as iteration, '' collate "C" as path,
+    null::timestamptz as at, 0 as depth
+  union all
+  select k.id, k.step, k.iteration, k.path, k.at, b.depth + 1
+  from below b
+  cross join lateral (
+    select c.id, c.step, c.iteration, c.path, c.completed_at as at
+    from mill.completed_job c where c.parent_job = b.id and c.workspace = %(workspace)s
+    union all
+    select q.id, q.step, q.iteration, q.path, null
+    from mill.queue q where q.parent_job = b.id and q.workspace = %(workspace)s
+  ) k
+  where b.depth < 20
+)
+select w.id::text, w.step, w.iteration, w.path
+from (select * from below limit %(limit)s) w
+order by w.depth > 0, w.at nulls last, w.id;

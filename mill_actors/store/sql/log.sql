@@ -12,3 +12,8 @@ select distinct on (attempt, position) attempt, position, text from mill.job_log
 where workspace = %(workspace)s and job = %(id)s::uuid
   and (attempt, position) > (%(attempt)s, %(position)s)
 order by attempt, position, written_at;
+
+-- name: read_many_logs
+select distinct on (l.job, l.attempt, l.position) l.job::text, l.text from mill.job_log l
+where l.workspace = %(workspace)s and l.job = any (%(ids)s::uuid[])
+order by l.job, l.attempt, l.position, l.written_at;
