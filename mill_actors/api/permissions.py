@@ -64,6 +64,12 @@ class Principal(Struct, frozen=True):
         if not scope_allows(self.account.scopes, domain, action, path):
             raise Problem(403, "forbidden", f"The token's scopes do not allow to {action} {path}.", path)
 
+    def need_run(self, kind: str, path: str) -> None:
+        """Raise a 403 `Problem` if he may not, or his token may not, start a `script` or a `flow`."""
+        self.need("run", path)
+        if not scope_allows(self.account.scopes, "jobs", "run", f"{kind}s:{path}"):
+            raise Problem(403, "forbidden", f"The token's scopes do not allow to run {path}.", path)
+
     def need_admin(self) -> None:
         """Raise a 403 `Problem` unless he is an admin here."""
         if not self.is_admin:

@@ -9,6 +9,7 @@ from msgspec import Struct
 from mill_actors.errors import JobNotFound
 from mill_actors.store.connection import Connection
 from mill_actors.store.decoding import job_id
+from mill_actors.store.notify import ring_queue
 from mill_actors.store.queries import sql
 
 #: How many jobs one request may end.
@@ -47,3 +48,11 @@ def open_jobs_of_path(connection: Connection, workspace: str, path: str) -> list
         sql.open_jobs_of_path, {"workspace": workspace, "path": path, "limit": MOST_JOBS}
     ).fetchall()
     return [row[0] for row in rows]
+
+
+def run_now(connection: Connection, workspace: str, job: str) -> bool:
+    """Let a job run that waits for its time; False: it does not."""
+    row = connection.execute(sql.run_now, {"workspace": workspace, "id": job}).fetchone()
+    if row is not None:
+        ring_queue(connection, [row[0]])
+    return row is not None

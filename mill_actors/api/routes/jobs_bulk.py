@@ -11,7 +11,6 @@ from aiohttp import web
 from msgspec import Struct
 
 from mill_actors.api.dispatch import BODY_SECONDS
-from mill_actors.api.permissions import scope_allows
 from mill_actors.api.problems import Problem, problem_of
 from mill_actors.api.routes.jobs_run import Kind, retry_of
 from mill_actors.api.routing import Call, Routes
@@ -116,9 +115,7 @@ async def _bulk(call: Call[BulkQuery, None], kind: Kind) -> web.StreamResponse:
 
 def _common(call: Call[BulkQuery, None], kind: Kind) -> Submission:
     query, who = call.query, call.who
-    who.need("run", call.path)
-    if not scope_allows(who.account.scopes, "jobs", "run", f"{kind}s:{call.path}"):
-        raise Problem(403, "forbidden", f"The token's scopes do not allow to run {call.path}.", call.path)
+    who.need_run(kind, call.path)
     return Submission(
         workspace=call.workspace,
         path=call.path,

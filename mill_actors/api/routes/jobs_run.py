@@ -12,7 +12,6 @@ from msgspec import Raw
 
 from mill_actors.api.answers import text_answer
 from mill_actors.api.arguments import ArgumentQuery, arguments
-from mill_actors.api.permissions import scope_allows
 from mill_actors.api.problems import Problem, invalid, not_found
 from mill_actors.api.results import result_answer
 from mill_actors.api.routing import Call, Routes
@@ -49,9 +48,7 @@ def submission_of(call: Call[Any, bytes], path: str, kind: Kind, digest: str | N
     """Return what is to be submitted; raise a `Problem` if the caller may not, or it makes no sense."""
     told: RunQuery = call.query
     who = call.who
-    who.need("run", path)
-    if not scope_allows(who.account.scopes, "jobs", "run", f"{kind}s:{path}"):
-        raise Problem(403, "forbidden", f"The token's scopes do not allow to run {path}.", path)
+    who.need_run(kind, path)
     return Submission(
         workspace=call.workspace,
         path=path,

@@ -27,3 +27,10 @@ select q.id::text from mill.queue q
 where q.workspace = %(workspace)s and q.path = %(path)s and q.parent_job is null
 order by q.id
 limit %(limit)s;
+
+-- name: run_now
+-- What waits for its time, or for its next try.
+update mill.queue q set scheduled_for = now()
+where q.workspace = %(workspace)s and q.id = %(id)s::uuid
+  and not q.running and not q.begun and q.scheduled_for > now()
+returning q.tag;
