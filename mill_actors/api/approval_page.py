@@ -100,7 +100,7 @@ def _read(connection: Connection, link: Link) -> _Question:
         asked,
         flow_summary(connection, link.workspace, asked.flow),
         {} if gate is None else step_said(connection, asked.run, gate.step),
-        answers(connection, asked.run, None if gate is None else gate.step),
+        answers(connection, asked.run),
     )
 
 
@@ -126,6 +126,8 @@ def _page(
         text = description if isinstance(description, str) else encode(description).decode()
         parts.append(f'<div class="said">{escape(text)}</div>')
     for each in question.given:
+        if not each.is_heard_by(gate):
+            continue
         name = each.approver or "Somebody"
         parts.append(f'<p class="small">{escape(name)} {"approved" if each.approved else "refused"}.</p>')
     why = next((why for each in asked.gates if (why := refusal(each, asked, who))), None)

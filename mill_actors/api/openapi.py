@@ -103,7 +103,8 @@ def _operation(route: Route, named: dict[Any, Any]) -> dict[str, Any]:
         told["security"] = []
     if route.form == "ndjson":
         # Read as it comes, line by line.
-        told["requestBody"] = {"content": {_MEDIA["ndjson"]: {"schema": {"type": "string"}}}}
+        lines: dict[str, Any] = {"schema": {"type": "string"}}
+        told["requestBody"] = {"content": {_MEDIA["ndjson"]: lines, "text/plain": lines}}
     elif route.body is bytes and route.method != "GET":
         told["requestBody"] = {"content": {"application/json": {"schema": {}}}}
     elif route.body is not None and route.method != "GET":

@@ -56,11 +56,16 @@ class Asked(Struct, frozen=True):
 
 
 class Given(Struct, frozen=True):
-    """An answer that was given."""
+    """An answer that was given; `step` is None while it is kept for whichever asks."""
 
     resume_id: int
     approver: str
     approved: bool
+    step: str | None
+
+    def is_heard_by(self, gate: Gate | None) -> bool:
+        """Whether it is an answer to a step, as far as that is known."""
+        return self.step is None or (gate is not None and self.step == gate.step)
 
 
 def asked(connection: Connection, workspace: str, run: str) -> Asked:
@@ -131,9 +136,9 @@ def step_said(connection: Connection, run: str, step: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def answers(connection: Connection, run: str, step: str | None) -> list[Given]:
-    """Return the answers to a step so far, and those kept for whichever asks."""
-    rows = connection.execute(sql.answers, {"run": run, "step": step}).fetchall()
+def answers(connection: Connection, run: str) -> list[Given]:
+    """Return the answers that a body was given so far, oldest first."""
+    rows = connection.execute(sql.answers, {"run": run}).fetchall()
     return [Given(*row) for row in rows]
 
 

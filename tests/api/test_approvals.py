@@ -249,6 +249,20 @@ def test_what_is_asked_is_told_to_who_has_the_link(api: Api, start: Start, start
         api.post(f"jobs_u/queue/cancel/{job}")
 
 
+def test_a_link_shows_the_flow_that_it_is_about(api: Api, start: Start) -> None:
+    flow, urls = start("two", approver="Ada")
+    place = urls["resume"].replace("/resume/", "/get_flow/")
+    send("POST", urls["resume"])
+    told = send("GET", place).json()
+    assert (told["job"]["id"], told["job"]["type"], told["job"]["job_kind"]) == (flow, "QueuedJob", "flow")
+    assert told["approvers"] == [{"resume_id": 1, "approver": "Ada"}]
+    step = api.store.flow_status(flow)["modules"][0]["job"]
+    own = api.get(f"jobs/resume_urls/{step}/9").json()["resume"].replace("/resume/", "/get_flow/")
+    assert send("GET", own).json()["job"]["id"] == flow
+    assert send("GET", place.replace("/1/", "/2/")).status_code == 403
+    api.post(f"jobs_u/queue/cancel/{flow}")
+
+
 def test_links_of_other_jobs_and_other_names_are_worth_nothing(api: Api, start: Start) -> None:
     flow, urls = start("plain", approver="Ada")
     url, _, _ = urls["resume"].partition("?")

@@ -20,15 +20,18 @@ from mill_actors.api.answering import (
 )
 from mill_actors.api.answers import JsonAnswer, json_answer, text_answer
 from mill_actors.api.arguments import from_base64
+from mill_actors.api.job_models import CompletedJob, QueuedJob
 from mill_actors.api.job_rights import checked_id, may_steer, steerable
 from mill_actors.api.problems import Problem
 from mill_actors.api.routing import Call, NoQuery, Routes
+from mill_actors.api.whole_job import whole_job
 from mill_actors.errors import MillError
 from mill_actors.jobs.jsons import decode
 from mill_actors.store.approvals import Asked, answers, conditions, flow_summary, form_of, step_said
 from mill_actors.store.connection import Connection
 from mill_actors.store.flow_control import answered_flow, asked_run, resume_flow
 from mill_actors.store.job_control import job_head
+from mill_actors.store.job_reading import job_view
 
 routes = Routes("jobs")
 
@@ -67,6 +70,13 @@ class Approver(Struct):
 
     resume_id: int
     approver: str
+
+
+class SuspendedFlow(Struct):
+    """What a link is about."""
+
+    job: QueuedJob | CompletedJob
+    approvers: list[Approver]
 
 
 class ApprovalInfo(JsonAnswer):
@@ -210,6 +220,30 @@ async def cancel_suspended_job_get(call: Call[AnswerQuery, None]) -> web.Respons
     return await _answer(call, approved=False)
 
 
+@routes.get(
+    "/w/{workspace}/jobs_u/get_flow/{id}/{resume_id}/{signature}",
+    query=AnswerQuery,
+    returns=SuspendedFlow,
+    is_public=True,
+)
+async def get_suspended_job_flow(call: Call[AnswerQuery, None]) -> web.Response:
+    """The flow that a link is about, and who has approved."""
+    link = _link(call)
+
+    def work(connection: Connection) -> SuspendedFlow:
+        check_link(connection, link)
+        head = job_head(connection, link.workspace, link.job)
+        flow = head.id if head.is_flow else head.parent_job or head.id
+        found = job_view(connection, link.workspace, flow)
+        given = answers(connection, flow)
+        return SuspendedFlow(
+            whole_job(connection, link.workspace, found, logs=False, code=True),
+            [Approver(each.resume_id, each.approver) for each in given if each.approved],
+        )
+
+    return json_answer(await call.services.run(work))
+
+
 # ---------------------------------------------------------------- by the flow
 
 
@@ -253,8 +287,8 @@ async def get_approval_info(call: Call[TokenQuery, None]) -> web.Response:
 
 def _info(connection: Connection, call: Call[TokenQuery, None], asked: Asked) -> ApprovalInfo:
     gate = asked.gates[0] if asked.gates else None
-    given = answers(connection, asked.run, None if gate is None else gate.step)
-    approvers = [Approver(each.resume_id, each.approver) for each in given if each.approved]
+    given = [each for each in answers(connection, asked.run) if each.approved and each.is_heard_by(gate)]
+    approvers = [Approver(each.resume_id, each.approver) for each in given]
     info = ApprovalInfo(
         flow_id=asked.run,
         can_approve=asked.waits and all(refusal(each, asked, call.who) is None for each in asked.gates),

@@ -60,7 +60,7 @@ order by c.completed_at desc
 limit 1;
 
 -- name: answers
-select f.resume_id, f.approver, f.approved
+select f.resume_id, f.approver, f.approved, f.step
 from mill.flow_resume f
-where f.run = %(run)s::uuid and f.resume_id >= 0 and (f.step is null or f.step = %(step)s)
+where f.run = %(run)s::uuid and f.resume_id >= 0
 order by f.answered_at, f.resume_id;
