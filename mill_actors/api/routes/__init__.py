@@ -5,6 +5,7 @@ from __future__ import annotations
 from mill_actors.api.routes import (
     acls,
     approvals,
+    dependencies,
     flow_lists,
     flow_user_states,
     flows,
@@ -53,6 +54,7 @@ ALL: tuple[Route, ...] = (
     *jobs_list.routes,
     *login.routes,
     *previews.routes,
+    *dependencies.routes,
     *progress.routes,
     *refused.routes,
     *resource_types.routes,
