@@ -38,6 +38,14 @@ def rest_of(document: Mapping[str, Any], known: Collection[str]) -> dict[str, An
     return {name: value for name, value in document.items() if name not in known and name not in OURS}
 
 
+def rest_of_item(document: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Return the fields without a column, and an empty description: to its column that is as good as none."""
+    rest = rest_of(document, known)
+    if rest.get("description"):
+        rest["description"] = None
+    return rest
+
+
 def without_nulls(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is there: an export must not invent it, and null is how an update takes it away."""
     return {name: value for name, value in document.items() if value is not None}

@@ -16,7 +16,8 @@ from mill_actors.store.queries import sql
 #: The label of tokens that a login makes.
 SESSION = "session"
 
-_EMAIL = re.compile(r"[^\s@]+@[^\s@]+")
+#: No slashes: an export has a file of that name.
+_EMAIL = re.compile(r"[^\s@/\\]+@[^\s@/\\]+")
 _NO_WORD = re.compile(r"[^a-zA-Z0-9_.-]")
 
 

@@ -10,7 +10,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
 from mill_actors.api.answers import JsonAnswer, json_answer, raw_answer, text_answer
-from mill_actors.api.bodies import checked, raws, rest_of, sent, without_nulls
+from mill_actors.api.bodies import checked, raws, rest_of_item, sent, without_nulls
 from mill_actors.api.listing import ListQuery, PageQuery
 from mill_actors.api.permissions import scope_allows
 from mill_actors.api.routing import Call, Routes
@@ -24,7 +24,7 @@ from mill_actors.store.shared_values import PathTaken, SharedValueNotFound
 
 routes = Routes("resources")
 
-_KNOWN = ("path", "value", "resource_type", "description")
+_KNOWN = ("path", "value", "resource_type")
 
 
 class ListableResource(JsonAnswer):
@@ -106,7 +106,7 @@ async def create_resource(call: Call[CreateQuery, CreateResource]) -> web.Respon
         bytes(told.value).decode(),
         told.resource_type,
         told.description or "",
-        rest=without_nulls(rest_of(await sent(call), _KNOWN)),
+        rest=without_nulls(rest_of_item(await sent(call), _KNOWN)),
         edited_by=call.who.owner,
     )
 
@@ -136,7 +136,7 @@ async def update_resource(call: Call[Any, EditResource]) -> web.Response:
     told = call.body
     if not isinstance(told.value, UnsetType):
         checked(told.value)
-    rest = rest_of(await sent(call), _KNOWN)
+    rest = rest_of_item(await sent(call), _KNOWN)
 
     def work(connection: Connection) -> str:
         with connection.transaction():

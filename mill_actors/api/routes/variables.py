@@ -10,7 +10,7 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from mill_actors.api.answers import JsonAnswer, json_answer, text_answer
-from mill_actors.api.bodies import raws, rest_of, sent, without_nulls
+from mill_actors.api.bodies import raws, rest_of_item, sent, without_nulls
 from mill_actors.api.listing import ListQuery
 from mill_actors.api.routing import Call, Routes
 from mill_actors.store import variables
@@ -21,7 +21,7 @@ from mill_actors.store.variables import Variable
 
 routes = Routes("variables")
 
-_KNOWN = ("path", "value", "is_secret", "description")
+_KNOWN = ("path", "value", "is_secret")
 
 
 class ListableVariable(JsonAnswer):
@@ -102,7 +102,7 @@ async def create_variable(call: Call[WriteQuery, CreateVariable]) -> web.Respons
         told.value,
         told.description or "",
         told.is_secret,
-        rest=without_nulls(rest_of(await sent(call), _KNOWN)),
+        rest=without_nulls(rest_of_item(await sent(call), _KNOWN)),
         edited_by=call.who.owner,
     )
 
@@ -123,7 +123,7 @@ async def create_variable(call: Call[WriteQuery, CreateVariable]) -> web.Respons
 async def update_variable(call: Call[WriteQuery, EditVariable]) -> web.Response:
     """Change a variable; what is not sent stays as it is."""
     told = call.body
-    rest = rest_of(await sent(call), _KNOWN)
+    rest = rest_of_item(await sent(call), _KNOWN)
 
     def work(connection: Connection) -> str:
         with connection.transaction():
