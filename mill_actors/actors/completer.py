@@ -419,9 +419,7 @@ class Completer(Process):
             parts = [write(some, others, (), part(())) for some, others in halves if some or others]
         else:
             outcome = finished[0] if finished else retried[0].outcome
-            if outcome.job.parent_job is not None and (
-                error.sqlstate is None or outcome.job.id in self._refused
-            ):
+            if outcome.job.step is not None and (error.sqlstate is None or outcome.job.id in self._refused):
                 # Not its result, but what its flow makes of it: the step ends, the flow is looked at anew.
                 return settlement.settle_apart(connection, outcome)
             logger.warning("job %s: the database refused its result: %s", outcome.job.id, error)

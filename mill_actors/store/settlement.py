@@ -216,8 +216,9 @@ def _end_alone(connection: Connection, job: ClaimedJob, verdict: Verdict, result
         stale, awaited = _finish(connection, [Outcome(job, verdict, result, 0, monotonic())])
         tags: set[str] = set()
         if not stale:
-            connection.execute(sql.end_bodies_of, {"root": job.id, "whole": job.parent_job is None})
-            tags = wake_flows(connection, [] if job.parent_job is None else [job.parent_job])
+            is_part = job.parent_job is not None and job.step is not None
+            connection.execute(sql.end_bodies_of, {"root": job.id, "whole": not is_part})
+            tags = wake_flows(connection, [str(job.parent_job)] if is_part else [])
             if job.concurrency_key is not None:
                 tags |= free_and_admit(connection, [job.id], [(job.workspace, job.concurrency_key)])
     for step in cancel_left(connection, [job.id], "mill", "its flow has ended") or ():

@@ -291,7 +291,8 @@ class _Round:
             flow.program.bodies[body],
             Owner(workspace, created_by, priority, tag, root, due),
             state=decode_state(state),
-            parent=parent,
+            # A job that merely started a flow is told nothing of its end: only a step is a part.
+            parent=None if step is None else parent,
             step=step,
             iteration=iteration,
             chain=tuple(chain),
