@@ -34,7 +34,7 @@ class Desk:
         with Client(self.api.dsn) as client:
             client.deploy_flow(make_flow("default", path, value))
 
-    def run(self, path: str, kind: str = "p", **args: Any) -> Any:
+    def run(self, path: str, kind: str = "p", /, **args: Any) -> Any:
         """Run a script or a flow; return its result, and fail with its error if it failed."""
         answer = self.api.post(f"jobs/run_wait_result/{kind}/{path}", json=args)
         assert answer.status_code == 200, answer.text

@@ -66,7 +66,7 @@ def values():
     return {
         "plain": wmill.get_variable("u/admin/plain"),
         "prefixed": wmill.get_variable("var://u/admin/plain"),
-        "secret": wmill.get_variable("$var:u/admin/secret"),
+        "secret": wmill.get_variable("u/admin/secret"),
         "db": wmill.get_resource("u/admin/db"),
         "nested": wmill.get_resource("$res:u/admin/any"),
         "verbatim": wmill.get_resource("res://u/admin/db", interpolated=False),
