@@ -51,15 +51,12 @@ def test_what_works_is_tested() -> None:
 
 
 async def _as_code() -> None:
-    @module.workflow
+    part = module.task(lambda: 1)
+
     async def whole() -> Any:
-        return await part()
+        return part()
 
-    @module.task
-    async def part() -> int:
-        return 1
-
-    await whole()
+    await module.workflow(whole)()
 
 
 REFUSED: dict[str, Callable[[Any], object]] = {
