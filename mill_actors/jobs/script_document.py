@@ -69,7 +69,7 @@ class NewScript(Struct, kw_only=True):
     concurrent_limit: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
     concurrency_key: str | None = None
     concurrency_time_window_s: Seconds | None = None
-    #: ours; "windmill": arguments that `main` does not have are left out, and missing ones are null
+    #: ours; "strict": arguments that `main` does not have, or misses, fail the job
     arguments: Literal["strict", "windmill"] | None = None
     #: the version that this one replaces; of another path, it is renamed
     parent_hash: str | None = None
@@ -89,7 +89,8 @@ class NewScript(Struct, kw_only=True):
             concurrency_limit=self.concurrent_limit or None,
             concurrency_key=self.concurrency_key or None,
             concurrency_window_s=self.concurrency_time_window_s or None,
-            arguments=self.arguments or "strict",
+            # Written for Windmill, most of them; callers send more than `main` takes.
+            arguments=self.arguments or "windmill",
         )
 
 
@@ -99,10 +100,10 @@ def rest_of(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def options_document(options: ScriptOptions) -> dict[str, Any]:
-    """Return options by Windmill's names, those that say something."""
+    """Return options by Windmill's names, those that say something. `arguments` is none of Windmill's."""
     told = msgspec.to_builtins(options)
     return {
         theirs: int(value) if isinstance(value, float) and value.is_integer() else value
         for theirs, ours in NAMES.items()
-        if (value := told.get(ours)) is not None
+        if theirs != "arguments" and (value := told.get(ours)) is not None
     }
