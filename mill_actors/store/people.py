@@ -35,6 +35,10 @@ class PersonExists(MillError):
     """There is such an account, or such a member."""
 
 
+class LastAdmin(MillError):
+    """A workspace would have no admin any more."""
+
+
 def list_accounts(connection: Connection, page: Page) -> list[ListedAccount]:
     """Return accounts by their email."""
     rows = connection.execute(sql.list_accounts, {"limit": page.limit, "offset": page.offset}).fetchall()
@@ -98,7 +102,9 @@ def add_member(connection: Connection, workspace: str, email: str, role: Role, u
 def update_member(
     connection: Connection, workspace: str, username: str, role: Role, *, disabled: bool
 ) -> None:
-    """Change what a member is."""
+    """Change what a member is; raise `LastAdmin` if nobody could let people in any more."""
+    if role != "admin" or disabled:
+        _check_others(connection, workspace, username)
     connection.execute(
         sql.update_member,
         {"workspace": workspace, "username": username, "role": role, "disabled": disabled},
@@ -106,10 +112,17 @@ def update_member(
 
 
 def delete_member(connection: Connection, workspace: str, username: str) -> None:
-    """Take somebody out of a workspace, its groups and folders; raise `MemberNotFound`."""
+    """Take somebody out of a workspace, its groups and folders; raise `MemberNotFound` or `LastAdmin`."""
+    _check_others(connection, workspace, username)
     told = {"workspace": workspace, "username": username}
     if connection.execute(sql.delete_member, told).fetchone() is None:
         raise MemberNotFound(workspace, username)
+
+
+def _check_others(connection: Connection, workspace: str, username: str) -> None:
+    names = {row[0] for row in connection.execute(sql.other_admins, {"workspace": workspace}).fetchall()}
+    if names == {username}:
+        raise LastAdmin(f"{username} is the last admin of {workspace!r}: make somebody else one first.")
 
 
 def username_of(email: str) -> str:

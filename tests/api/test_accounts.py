@@ -88,7 +88,9 @@ def test_a_password_is_good_for_a_token_in_a_cookie(api: Api, ada: str) -> None:
     assert api.post("/users/create", json=body).status_code == 400
     assert api.get("/users/exists/dora@example.com").json() is True
     assert "dora@example.com" in {each["email"] for each in api.get("/users/list").json()}
-    assert api.get("/users/list", token=ada).status_code == 403
+    for path in ("/users/list", "/users/list_as_super_admin"):
+        assert api.get(path, token=ada).status_code == 403
+    assert api.get("/users/list_as_super_admin").json() == api.get("/users/list").json()
     for wrong in ({"password": "correct hors"}, {"email": "nobody@example.com"}):
         answer = httpx.post(f"{api.url}/api/auth/login", json={**body, **wrong})
         assert (answer.status_code, answer.json()["message"]) == (401, "Email or password is wrong.")
@@ -232,6 +234,7 @@ def test_workers(api: Api, ada: str) -> None:
     (node,) = api.get("/workers/list", token=ada).json()
     assert "python3" in node["custom_tags"]
     assert api.get("/workers/list?ping_since=300&page=2&per_page=1", token=ada).json() == []
+    assert api.get("/configs/list_worker_groups", token=ada).json() == []
 
 
 @pytest.mark.parametrize(

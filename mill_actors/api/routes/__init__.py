@@ -5,6 +5,7 @@ from __future__ import annotations
 from mill_actors.api.routes import (
     acls,
     approvals,
+    audit,
     dependencies,
     export,
     flow_lists,
@@ -43,6 +44,7 @@ ALL: tuple[Route, ...] = (
     *jobs_read.routes,
     *acls.routes,
     *approvals.routes,
+    *audit.routes,
     *dependencies.routes,
     *export.routes,
     *flow_lists.routes,

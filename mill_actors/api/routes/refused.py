@@ -16,6 +16,9 @@ routes = Routes("refused")
 
 _S3 = "there is no object storage here: use the store's own client, with a resource that holds its keys"
 _KAFKA = "there are no Kafka triggers here"
+_TRIGGERS = "there are no triggers here: let what happens call run_wait_result, or submit jobs by a client"
+_APPS = "there are no apps here"
+_KEY = "a workspace keeps its key: export secrets in clear text, and import them there"
 _CODE = "workflows as code do not run here: write a flow, or start scripts with run_script_by_path"
 _APPROVAL = "nobody here speaks to Slack or Teams: send the URLs of get_resume_urls yourself"
 
@@ -35,6 +38,14 @@ _ALL: tuple[tuple[Method, str, str, str], ...] = (
     ("GET", "jobs/teams_approval/{id}", "teams_approval", _APPROVAL),
     ("POST", "/teams/activities", "teams_activities", "nobody here speaks to Teams"),
     ("POST", "kafka_triggers/commit_offsets/{path*}", "commit_kafka_offsets", _KAFKA),
+    ("GET", "{kind}_triggers/{path*}", "get_triggers", _TRIGGERS),
+    ("POST", "{kind}_triggers/{path*}", "change_triggers", _TRIGGERS),
+    ("DELETE", "{kind}_triggers/{path*}", "delete_triggers", _TRIGGERS),
+    ("GET", "apps/{path*}", "get_apps", _APPS),
+    ("POST", "apps/{path*}", "change_apps", _APPS),
+    ("DELETE", "apps/{path*}", "delete_apps", _APPS),
+    ("PUT", "shared_ui", "put_shared_ui", _APPS),
+    ("POST", "workspaces/encryption_key", "set_encryption_key", _KEY),
     ("POST", "assets/record_materialization", "record_materialization", "assets are not kept track of here"),
     ("POST", "jobs/run/workflow_as_code/{id}/{function}", "run_workflow_as_code", _CODE),
     ("POST", "jobs/wac/inline_checkpoint/{id}", "inline_checkpoint", _CODE),

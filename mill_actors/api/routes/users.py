@@ -98,6 +98,12 @@ async def list_accounts(call: Call[PageQuery, Any]) -> web.Response:
     return json_answer([_account(Account(each.email, each.name, each.is_superadmin)) for each in found])
 
 
+@routes.get("/users/list_as_super_admin", query=PageQuery, returns=list[GlobalUserInfo])
+async def list_accounts_as_superadmin(call: Call[PageQuery, Any]) -> web.StreamResponse:
+    """The same, by the name that Windmill's command line knows."""
+    return await list_accounts(call)
+
+
 @routes.get("/users/exists/{email}", returns=bool)
 async def exists_account(call: Call[Any, Any]) -> web.Response:
     """Whether there is such an account."""

@@ -30,6 +30,12 @@ class WorkerPing(JsonAnswer):
     custom_tags: list[str]
 
 
+class WorkerGroup(JsonAnswer):
+    """A group of workers that was configured."""
+
+    name: str
+
+
 class WorkersQuery(PageQuery, kw_only=True):
     """`ping_since`: those that have said in so many seconds that they live."""
 
@@ -59,3 +65,9 @@ async def list_workers(call: Call[WorkersQuery, Any]) -> web.Response:
             for each in page.cut(found)
         ]
     )
+
+
+@routes.get("/configs/list_worker_groups", returns=list[WorkerGroup])
+async def list_worker_groups(call: Call[Any, Any]) -> web.Response:
+    """None: nodes say themselves which tags they serve."""
+    return json_answer([])
