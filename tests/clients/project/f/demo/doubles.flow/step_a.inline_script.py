@@ -1,0 +1,3 @@
+def main(x: int):
+    print("doubling", x)
+    return x * 2

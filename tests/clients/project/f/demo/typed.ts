@@ -1,0 +1,3 @@
+export async function main(name: string) {
+  return `hi ${name}`;
+}
