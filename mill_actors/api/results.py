@@ -19,7 +19,8 @@ def result_answer(told: JobResult) -> web.Response:
 
     `windmill_status_code`, `windmill_content_type` and `windmill_headers` say it; then `result` is the body.
     """
-    status = 200 if told.succeeded else 422
+    # A flow that was skipped has ended well.
+    status = 422 if told.status in {"failure", "cancelled"} else 200
     if told.raw is not None and MARK in told.raw:
         value = decode(told.raw)
         if isinstance(value, dict) and any(name.startswith("windmill_") for name in value):
