@@ -17,6 +17,8 @@ from msgspec import Struct
 from mill_actors.api.problems import Problem
 from mill_actors.jobs.jsons import decode, encode
 
+_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
+
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -49,10 +51,10 @@ def arguments(request: web.Request, body: bytes, told: ArgumentQuery) -> bytes:
         if plain and text.startswith(b"{"):
             return text  # whether it is JSON is checked where it is submitted
         try:
-            value = decode(text)
-        except (ValueError, RecursionError) as error:
+            value = _decoded(text)
+        except Problem:
             if not told.raw:
-                raise Problem(400, "invalid_body", f"The body is not JSON: {error}") from None
+                raise
             value = None
     args: dict[str, Any] = value if isinstance(value, dict) else {}
     if told.wrap_body or not isinstance(value, dict | None):
@@ -66,6 +68,20 @@ def arguments(request: web.Request, body: bytes, told: ArgumentQuery) -> bytes:
     return encode(args)
 
 
+def event_of(request: web.Request, body: bytes, told: ArgumentQuery) -> dict[str, Any]:
+    """Return a request as the `event` of a preprocessor, in Windmill's shape; without credentials."""
+    plain = arguments(request, body, ArgumentQuery(payload=told.payload))
+    return {
+        "kind": "webhook",
+        "body": _decoded(plain),
+        "raw_string": body.decode("utf-8", "replace") if told.raw else None,
+        "query": {name: text for name, text in request.query.items() if name != "token"},
+        "headers": {
+            name.lower(): text for name, text in request.headers.items() if name.lower() not in _CREDENTIALS
+        },
+    }
+
+
 def from_base64(text: str) -> bytes:
     """Return what a `payload` parameter holds; both alphabets will do, padding need not be."""
     try:
@@ -74,6 +90,13 @@ def from_base64(text: str) -> bytes:
         )
     except (binascii.Error, ValueError):
         raise Problem(400, "invalid_query", "payload is no base64.", "$.payload") from None
+
+
+def _decoded(text: bytes) -> Any:
+    try:
+        return decode(text)
+    except (ValueError, RecursionError) as error:
+        raise Problem(400, "invalid_body", f"The body is not JSON: {error}") from None
 
 
 def _names(told: str | None) -> list[str]:

@@ -30,6 +30,7 @@ from mill_actors.store.connection import Database
 logger = logging.getLogger(__name__)
 
 PREFIX = "/api"
+AT_ROOT = frozenset({"/health", "/ready", "/version"})
 START_SECONDS = 30.0
 
 
@@ -55,6 +56,11 @@ def application(services: Services) -> web.Application:
     app.router.add_get("/docs", docs)
     app.router.add_get("/", docs)
     for route in ALL:
+        if route.path in AT_ROOT:
+            # Where load balancers look.
+            app.router.add_route(
+                route.method, route.pattern, dispatcher(route, services, services.authenticator)
+            )
         app.router.add_route(
             route.method, PREFIX + route.pattern, dispatcher(route, services, services.authenticator)
         )

@@ -43,6 +43,14 @@ def flow_version(connection: Connection, workspace: str, version: str) -> tuple[
     return None if row is None else (row[0], row[1])
 
 
+def has_preprocessor(connection: Connection, workspace: str, path: str, digest: str | None) -> bool:
+    """Whether a flow has a preprocessor; one that is not there has none."""
+    row = connection.execute(
+        sql.flow_has_preprocessor, {"workspace": workspace, "path": path, "hash": digest}
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
 def runnable_by_hash(
     connection: Connection, workspace: str, path: str, kind: str | None, digest: str
 ) -> Runnable:

@@ -147,3 +147,36 @@ def test_many_wait_at_once(api: Api) -> None:
 
     with ThreadPoolExecutor(32) as threads:
         assert list(threads.map(run, range(200))) == [f"Hello {n}" for n in range(200)]
+
+
+PREPROCESSED = {
+    "summary": "",
+    "value": {
+        "preprocessor_module": {
+            "id": "preprocessor",
+            "value": {
+                "type": "rawscript",
+                "language": "python3",
+                "content": "def preprocessor(event):\n    return {'seen': [event['kind'], event['body'],"
+                " event['query'].get('page'), event['headers']['x-who'], 'authorization' in event['headers']]}\n",
+                "input_transforms": {},
+            },
+        },
+        "modules": [
+            {
+                "id": "a",
+                "value": {"type": "identity"},
+            }
+        ],
+    },
+}
+
+
+def test_a_flows_preprocessor_makes_its_input_of_the_request(api: Api) -> None:
+    assert api.post("flows/create", json={"path": "f/a/pre", **PREPROCESSED}).status_code == 201
+    options = {"params": {"page": "3"}, "headers": {"X-Who": "Ada"}, "json": {"name": 1}}
+    answer = api.post("jobs/run_wait_result/f/f/a/pre", **options)
+    assert answer.json() == {"seen": ["webhook", {"name": 1}, "3", "Ada", False]}
+    options["params"] = {"skip_preprocessor": "true"}
+    assert api.post("jobs/run_wait_result/f/f/a/pre", **options).json() == {"name": 1}
+    assert api.post("jobs/run/f/f/a/pre", content=b"{").status_code == 400

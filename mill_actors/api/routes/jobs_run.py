@@ -9,17 +9,19 @@ from typing import Any, Literal
 import msgspec
 from aiohttp import web
 from msgspec import Raw
+from msgspec.structs import replace
 
 from mill_actors.api.answers import text_answer
-from mill_actors.api.arguments import ArgumentQuery, arguments
+from mill_actors.api.arguments import ArgumentQuery, arguments, event_of
 from mill_actors.api.problems import Problem, invalid, not_found
 from mill_actors.api.results import result_answer
 from mill_actors.api.routing import Call, Routes
 from mill_actors.ids import new_id
+from mill_actors.jobs.jsons import encode
 from mill_actors.jobs.retry import RetryPolicy
 from mill_actors.store.connection import Connection
 from mill_actors.store.jobs import JobResult, cancel_job
-from mill_actors.store.runnables import flow_version, script_version
+from mill_actors.store.runnables import flow_version, has_preprocessor, script_version
 from mill_actors.store.submission import Submission
 
 routes = Routes("jobs")
@@ -67,6 +69,19 @@ def submission_of(call: Call[Any, bytes], path: str, kind: Kind, digest: str | N
     )
 
 
+async def flow_submission(call: Call[Any, bytes], path: str, digest: str | None = None) -> Submission:
+    """Return what is to be submitted of a flow; its preprocessor, if any, gets the request as `event`."""
+    told = submission_of(call, path, "flow", digest)
+    if call.query.skip_preprocessor:
+        return told
+    asks = await call.services.run(lambda c: has_preprocessor(c, call.workspace, path, digest))
+    if not asks:
+        return told
+    return replace(
+        told, preprocess=True, args=encode({"event": event_of(call.request, call.body, call.query)})
+    )
+
+
 def retry_of(text: str | None) -> RetryPolicy | None:
     """Return what a `retry` parameter says; raise a 400 `Problem`."""
     if not text:
@@ -89,7 +104,7 @@ async def wait(call: Call[Any, Any], told: Submission) -> web.Response:
     if told.id is None and told.key is None:
         fresh = new_id()
         future = await services.expect(fresh)
-        await services.submitter.submit(msgspec.structs.replace(told, awaited=True), fresh)
+        await services.submitter.submit(replace(told, awaited=True), fresh)
     else:
         receipt = await services.submitter.submit(told)
         fresh = receipt.id
@@ -128,7 +143,7 @@ async def by_version(call: Call[Any, bytes]) -> Submission:
     if found is None:
         raise not_found(f"flow version {number!r}")
     path, digest = found
-    return submission_of(call, path, "flow", digest)
+    return await flow_submission(call, path, digest)
 
 
 _RUN: dict[str, Any] = {
@@ -151,7 +166,7 @@ async def run_script_by_path(call: Call[RunQuery, bytes]) -> web.Response:
 @routes.post("/w/{workspace}/jobs/run/f/{path*}", **_RUN)
 async def run_flow_by_path(call: Call[RunQuery, bytes]) -> web.Response:
     """Start what a flow's path means now; answers the job's id."""
-    return await start(call, submission_of(call, call.path, "flow"))
+    return await start(call, await flow_submission(call, call.path))
 
 
 @routes.post("/w/{workspace}/jobs/run/h/{hash}", **_RUN)
@@ -181,13 +196,13 @@ async def wait_script_by_path_get(call: Call[RunQuery, bytes]) -> web.Response:
 @routes.post("/w/{workspace}/jobs/run_wait_result/f/{path*}", **_WAIT)
 async def wait_flow_by_path(call: Call[RunQuery, bytes]) -> web.Response:
     """Run a flow, and answer its result."""
-    return await wait(call, submission_of(call, call.path, "flow"))
+    return await wait(call, await flow_submission(call, call.path))
 
 
 @routes.get("/w/{workspace}/jobs/run_wait_result/f/{path*}", **_WAIT)
 async def wait_flow_by_path_get(call: Call[RunQuery, bytes]) -> web.Response:
     """The same by GET."""
-    return await wait(call, submission_of(call, call.path, "flow"))
+    return await wait(call, await flow_submission(call, call.path))
 
 
 @routes.post("/w/{workspace}/jobs/run_wait_result/h/{hash}", **_WAIT)

@@ -14,7 +14,7 @@ from mill_actors.api.job_events import UpdateEvent, stream_job
 from mill_actors.api.job_following import Following, UpdateQuery
 from mill_actors.api.job_rights import checked_id
 from mill_actors.api.job_updates import JobUpdate
-from mill_actors.api.routes.jobs_run import RunQuery, by_hash, by_version, submission_of
+from mill_actors.api.routes.jobs_run import RunQuery, by_hash, by_version, flow_submission, submission_of
 from mill_actors.api.routing import Call, Routes
 from mill_actors.store.submission import Submission
 
@@ -111,13 +111,13 @@ async def stream_script_by_path_get(call: Call[StreamedRunQuery, bytes]) -> web.
 @routes.post("/w/{workspace}/jobs/run_and_stream/f/{path*}", **_STREAM)
 async def stream_flow_by_path(call: Call[StreamedRunQuery, bytes]) -> web.StreamResponse:
     """Run a flow, and answer what comes of it as server-sent events."""
-    return await _run(call, submission_of(call, call.path, "flow"))
+    return await _run(call, await flow_submission(call, call.path))
 
 
 @routes.get("/w/{workspace}/jobs/run_and_stream/f/{path*}", **_STREAM)
 async def stream_flow_by_path_get(call: Call[StreamedRunQuery, bytes]) -> web.StreamResponse:
     """The same by GET."""
-    return await _run(call, submission_of(call, call.path, "flow"))
+    return await _run(call, await flow_submission(call, call.path))
 
 
 @routes.post("/w/{workspace}/jobs/run_and_stream/h/{hash}", **_STREAM)

@@ -20,6 +20,14 @@ from mill.flow f
 where f.workspace = %(workspace)s and f.hash = %(hash)s and %(kind)s::text is distinct from 'script'
 limit 1;
 
+-- name: flow_has_preprocessor
+-- Whether what a flow's path means, or one version of it, begins with a preprocessor when it is asked to.
+select coalesce(json_typeof(f.value -> 'preprocessor_module'), 'null') <> 'null'
+from mill.flow f
+where f.workspace = %(workspace)s
+  and f.hash = coalesce(%(hash)s, (
+    select p.hash from mill.flow_path p where p.workspace = %(workspace)s and p.path = %(path)s));
+
 -- name: script_version
 select s.path from mill.script s where s.workspace = %(workspace)s and s.hash = %(hash)s;
 
