@@ -30,6 +30,20 @@ def test_variables(mill: Mill) -> None:
     assert "a path looks like" in mill("variable", "set", "url", "x", code=2).err
 
 
+def test_a_secret_is_shown_to_whoever_asks_for_it_alone(mill: Mill) -> None:
+    mill("variable", "set", "f/a/key", "-", "--secret", stdin="s3cret")
+    assert mill("variable", "get", "f/a/key").out == "s3cret\n"
+    assert mill("variable", "get", "f/a/key", "--json").json["is_secret"] is True
+    assert "secret" in mill("variable", "list").out
+    assert "s3cret" not in mill("variable", "list").out + mill("variable", "list", "--json").out
+    # Once a secret, it remains one.
+    mill("variable", "set", "f/a/key", "an0ther")
+    assert "an0ther" not in mill("variable", "list", "--json").out
+    mill("variable", "set", "f/a/key", "public", "--no-secret")
+    listed = mill("variable", "list", "--json").json
+    assert listed == [{"path": "f/a/key", "value": "public", "description": ""}]
+
+
 @pytest.mark.parametrize("value", [None, 3, "text", [1], {"n": 36893488147419103232}])
 def test_resources(value: Any, mill: Mill) -> None:
     mill("resource", "set", "f/a/api", json.dumps(value), "--type", "postgresql")

@@ -61,8 +61,9 @@ async def export_workspace(call: Call[ExportQuery, Any]) -> web.Response:
     entries = await call.services.run(lambda connection: _entries(connection, call))
     packed = await asyncio.to_thread(lambda: archive.packed((e for make in entries for e in make()), kind))
     name = f'attachment; filename="{call.workspace}.{kind}"'
-    content_type = "application/zip" if kind == "zip" else "application/x-tar"
-    return web.Response(body=packed, content_type=content_type, headers={"Content-Disposition": name})
+    return web.Response(
+        body=packed, content_type="application/octet-stream", headers={"Content-Disposition": name}
+    )
 
 
 def _check_rights(call: Call[ExportQuery, Any]) -> None:
