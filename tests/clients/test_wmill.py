@@ -175,6 +175,10 @@ def test_each_job_sends_its_own_token(desk: Desk) -> None:
     assert first["who"] == second["who"] == ["admin@localhost"] * 3
 
 
+def test_a_job_makes_a_token(desk: Desk) -> None:
+    assert inside(desk, "makes_a_token") == [False, "admin@localhost"]
+
+
 def test_a_job_starts_others(desk: Desk, hashes: dict[str, str]) -> None:
     told = inside(desk, "children", path="f/c/hello", digest=hashes["hello"], flow="f/c/doubles")
     first = [f"Hello {name}" for name in "abcd"]

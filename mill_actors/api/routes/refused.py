@@ -17,6 +17,7 @@ routes = Routes("refused")
 _S3 = "there is no object storage here: use the store's own client, with a resource that holds its keys"
 _KAFKA = "there are no Kafka triggers here"
 _TRIGGERS = "there are no triggers here: let what happens call run_wait_result, or submit jobs by a client"
+_TRASH = "what is deleted is gone: sync push what you have it from"
 _APPS = "there are no apps here"
 _KEY = "a workspace keeps its key: export secrets in clear text, and import them there"
 _CODE = "workflows as code do not run here: write a flow, or start scripts with run_script_by_path"
@@ -44,6 +45,8 @@ _ALL: tuple[tuple[Method, str, str, str], ...] = (
     ("GET", "apps/{path*}", "get_apps", _APPS),
     ("POST", "apps/{path*}", "change_apps", _APPS),
     ("DELETE", "apps/{path*}", "delete_apps", _APPS),
+    ("GET", "trash/{path*}", "get_trash", _TRASH),
+    ("POST", "trash/{path*}", "restore_trash", _TRASH),
     ("PUT", "shared_ui", "put_shared_ui", _APPS),
     ("POST", "workspaces/encryption_key", "set_encryption_key", _KEY),
     ("POST", "assets/record_materialization", "record_materialization", "assets are not kept track of here"),

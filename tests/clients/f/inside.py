@@ -31,6 +31,11 @@ FIRST = None
 EARLY = wmill.Windmill()
 
 
+def makes_a_token():
+    made = wmill.Windmill().create_token()
+    return [made == os.environ["WM_TOKEN"], wmill.Windmill(token=made).username_to_email("admin")]
+
+
 def children(path, digest, flow):
     ids = [
         wmill.run_script_by_path_async(path, {"name": "a"}),
