@@ -163,8 +163,10 @@ def test_a_flow_is_run(wmill: Wmill) -> None:
     assert said.rstrip().endswith("41")
 
 
-def test_code_is_tried_before_it_is_pushed(wmill: Wmill) -> None:
+def test_code_is_tried_and_pushed_alone(wmill: Wmill) -> None:
     assert "6" in wmill("script", "preview", "f/demo/hello.py", "-d", '{"x": 5}')
+    assert "up to date" in wmill("script", "push", "f/demo/hello.py")
+    assert "up to date" in wmill("flow", "push", "f/demo/doubles.flow", "f/demo/doubles")
     assert "11" in wmill("flow", "preview", "f/demo/doubles.flow", "-d", '{"x": 5}')
 
 
@@ -176,6 +178,25 @@ def test_jobs_are_looked_at(wmill: Wmill, desk: Desk) -> None:
     assert "f/demo/hello" in wmill("job", "get", job)
     assert "to 4" in wmill("job", "logs", job)
     assert wmill("job", "result", job).strip() == "5"
+
+
+def test_jobs_run_again(wmill: Wmill, desk: Desk) -> None:
+    script = desk.api.post("jobs/run/p/f/demo/hello", json={"x": 4}).text
+    flow = desk.api.post("jobs/run/f/f/demo/doubles", json={"x": 4}).text
+    desk.api.wait(script)
+    desk.api.wait(flow)
+    again = wmill("job", "rerun", script).strip()
+    assert (again != script, desk.api.wait(again).value) == (True, 5)
+    later = wmill("job", "restart", flow, "--step", "b").strip()
+    assert (later != flow, desk.api.wait(later).value) == (True, 9)
+
+
+def test_locks_are_made_though_there_is_nothing_to_lock(wmill: Wmill, tmp_path: Path) -> None:
+    other = wmill.beside(tmp_path / "other")
+    shutil.copytree(PROJECT / "f", other.folder / "f")
+    other("script", "new", "f/demo/newer", "python3")
+    assert "Updated" in other("generate-metadata", "--yes")
+    assert "lock: ''" in (other.folder / "f" / "demo" / "newer.script.yaml").read_text()
 
 
 def test_a_job_is_cancelled(wmill: Wmill, desk: Desk) -> None:
@@ -200,8 +221,29 @@ def test_things_are_listed(wmill: Wmill, noun: str, name: str) -> None:
     assert name in wmill(noun, "list")
 
 
-def test_who_and_where(wmill: Wmill) -> None:
+def test_a_schedule_is_switched(wmill: Wmill) -> None:
+    wmill("schedule", "enable", "f/demo/hourly")
+    assert "Enabled: true" in wmill("schedule", "get", "f/demo/hourly")
+    wmill("schedule", "disable", "f/demo/hourly")
+    assert "Enabled: false" in wmill("schedule", "get", "f/demo/hourly")
+
+
+def test_one_variable_is_set_and_read(wmill: Wmill) -> None:
+    wmill("variable", "add", "one", "u/admin/typed")
+    wmill("variable", "add", "two", "u/admin/typed", "--yes")
+    assert "Value: two" in wmill("variable", "get", "u/admin/typed")
+
+
+def test_who_and_where(wmill: Wmill, desk: Desk) -> None:
     assert "admin@localhost" in wmill("workspace", "whoami")
     assert "default" in wmill("workspace", "list-remote")
+    assert "mill-actors" in wmill("version")
+    assert "default" in wmill("workers")
+    assert "scripts.create" in wmill("audit", "list")
+    assert "gone" in wmill("trash", "list", code=1)
+    bound = desk.api.post("/users/tokens/create", json={"workspace_id": "default"}).text
+    place = ("--base-url", desk.api.url, "--workspace", "default", "--token")
+    assert "f/demo/hello" in wmill("script", "list", *place, bound)
+    assert "authenticate" in wmill("script", "list", *place, "nobody", code=1)
     refused = wmill("workspace", "add", "bad", "default", "http://127.0.0.1:9/", "--token", "x", code=1)
     assert refused
