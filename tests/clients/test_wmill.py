@@ -175,6 +175,13 @@ def test_each_job_sends_its_own_token(desk: Desk) -> None:
     assert first["who"] == second["who"] == ["admin@localhost"] * 3
 
 
+def test_a_script_that_asks_while_it_is_imported_is_told_why_not(desk: Desk) -> None:
+    desk.api.script("f/c/early", "import wmill\nNAME = wmill.get_variable('f/c/x')\ndef main():\n    pass\n")
+    answer = desk.api.post("jobs/run_wait_result/p/f/c/early", json={})
+    assert answer.status_code == 422
+    assert "ask in main" in answer.json()["error"]["message"]
+
+
 def test_a_job_makes_a_token(desk: Desk) -> None:
     assert inside(desk, "makes_a_token") == [False, "admin@localhost"]
 

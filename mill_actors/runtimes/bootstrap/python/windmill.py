@@ -55,5 +55,7 @@ def _adapt(module: Any) -> None:
 
 def _identify(request: Any) -> None:
     token = os.environ.get(_TOKEN)
-    if token is not None:
-        request.headers["Authorization"] = f"Bearer {token}"
+    if token is None:
+        message = "no job runs while its script is imported, so there is no token: ask in main, not beside it"
+        raise RuntimeError(message)
+    request.headers["Authorization"] = f"Bearer {token}"
