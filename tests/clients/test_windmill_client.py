@@ -42,6 +42,19 @@ def test_each_job_knows_itself_and_sends_its_own_token(desk: Desk) -> None:
     ]
 
 
+LATE = """
+export async function main() {
+  const wmill = await import("windmill-client");
+  return [wmill.OpenAPI.TOKEN === process.env.WM_TOKEN, (await wmill.UserService.globalWhoami()).email];
+}
+"""
+
+
+def test_so_it_does_when_the_client_is_imported_in_a_job(desk: Desk) -> None:
+    desk.api.script("f/c/late", LATE, "bun")
+    assert [desk.run("f/c/late") for _ in range(3)] == [[True, "admin@localhost"]] * 3
+
+
 def test_a_job_starts_others(desk: Desk, hashes: dict[str, str]) -> None:
     told = inside(desk, "children", path="f/c/hello", digest=hashes["hello"], flow="f/c/doubles")
     assert told == {

@@ -17,7 +17,7 @@ import { describe } from "./errors.ts";
 import { Failure } from "./failures.ts";
 import { encode } from "./results.ts";
 import { Shared } from "./shared.ts";
-import { follow } from "./windmill.ts";
+import { NAME as CLIENT, follow } from "./windmill.ts";
 import { Job, World, jobs } from "./world.ts";
 
 interface Init {
@@ -119,6 +119,8 @@ class Process {
   #entries!: EntryPoints;
   #limit = 0;
   #isAdapted = false;
+  /** The script names Windmill's client, and has not loaded it yet. */
+  #awaitsClient = false;
 
   async start(init: Init): Promise<boolean> {
     delete process.env["BUN_JSC_useTailCalls"]; // meant for this process (bun.py), not for its children
@@ -127,7 +129,7 @@ class Process {
     this.#world.prepare();
     try {
       this.#entries = await load(init);
-      await follow();
+      this.#awaitsClient = readFileSync(init.script, "utf8").includes(CLIENT) && !(await follow());
     } catch (error) {
       write(`["broken",${describe(error)}]\n`);
       return false;
@@ -181,6 +183,7 @@ class Process {
       answer = describe(job.exited ?? error);
     }
     job.isOver = true;
+    if (this.#awaitsClient) this.#awaitsClient = !(await follow());
     const duration = Math.trunc((nanoseconds() - started) / 1000);
     this.#world.restore();
     write(`["${kind}","${id}","${claimed}",${size()},${duration},${answer}]\n`);

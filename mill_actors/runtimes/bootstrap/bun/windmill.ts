@@ -7,16 +7,22 @@ interface Settings {
 }
 type Module = { OpenAPI?: Settings; default?: { OpenAPI?: Settings } };
 
+export const NAME = "windmill-client";
 const CLIENT = /[\\/]windmill-client[\\/]dist[\\/]index\.m?js$/;
 
-/** Adapts the client, if the script has loaded it; loads nothing itself. */
-export async function follow(): Promise<void> {
+/** Adapts the client, if the script has loaded it; loads nothing itself. False: it may still come. */
+export async function follow(): Promise<boolean> {
+  let isThere = false;
   for (const file of Object.keys(require.cache)) {
     if (!CLIENT.test(file)) continue;
-    const module = (await import(file)) as Module;
+    // One whose import failed fails again, and is the script's affair.
+    const module: Module | undefined = await import(file).catch(() => undefined);
+    if (module === undefined) continue;
     const settings = module.OpenAPI ?? module.default?.OpenAPI;
+    isThere = true;
     if (settings !== undefined && [undefined, process.env["WM_TOKEN"]].includes(settings.TOKEN as string)) adapt(settings);
   }
+  return isThere;
 }
 
 function adapt(settings: Settings): void {
