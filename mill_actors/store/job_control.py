@@ -33,6 +33,13 @@ class JobHead(Struct, frozen=True):
     status: str | None
     scheduled_for: datetime
 
+    @property
+    def flow(self) -> str | None:
+        """The flow that it is or is a step of: not every parent is a flow that has it as a step."""
+        if self.is_flow:
+            return self.id
+        return None if self.step is None else self.parent_job
+
 
 def job_head(connection: Connection, workspace: str, job: str) -> JobHead:
     """Return what a job is, open or over; raise `JobNotFound`."""

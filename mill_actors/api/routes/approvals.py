@@ -133,7 +133,7 @@ def _signed_job(connection: Connection, call: Call[UrlQuery, None]) -> tuple[str
             return job, job
     else:
         head = steerable(connection, call.who, call.workspace, job)
-    flow = head.id if head.is_flow else head.parent_job
+    flow = head.flow
     if flow is None:
         raise Problem(400, "refused", f"Job {job} is no flow, and no step of one: it asks for no approval.")
     return flow if call.query.flow_level else head.id, flow
@@ -233,7 +233,7 @@ async def get_suspended_job_flow(call: Call[AnswerQuery, None]) -> web.Response:
     def work(connection: Connection) -> SuspendedFlow:
         check_link(connection, link)
         head = job_head(connection, link.workspace, link.job)
-        flow = head.id if head.is_flow else head.parent_job or head.id
+        flow = head.flow or head.id
         found = job_view(connection, link.workspace, flow)
         given = answers(connection, flow)
         return SuspendedFlow(
@@ -251,7 +251,7 @@ def _of_flow(link: Link, connection: Connection, flow: str) -> None:
     """Check a link, and that it is one of this flow's."""
     check_link(connection, link)
     head = job_head(connection, link.workspace, link.job)
-    if flow not in {head.id, head.parent_job, head.root_job}:
+    if flow not in {head.id, head.flow, head.root_job}:
         raise Problem(403, "forbidden", "The token is for another flow.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal
 
@@ -13,9 +14,11 @@ from msgspec.structs import replace
 
 from mill_actors.api.answers import text_answer
 from mill_actors.api.arguments import ArgumentQuery, arguments, event_of
+from mill_actors.api.job_rights import checked_id, steerable
 from mill_actors.api.problems import Problem, invalid, not_found
 from mill_actors.api.results import result_answer
 from mill_actors.api.routing import Call, Routes
+from mill_actors.errors import JobNotFound
 from mill_actors.ids import new_id
 from mill_actors.jobs.jsons import encode
 from mill_actors.jobs.retry import RetryPolicy
@@ -92,14 +95,27 @@ def retry_of(text: str | None) -> RetryPolicy | None:
         raise invalid(error, "query") from error
 
 
+async def check_parent(call: Call[Any, Any], told: Submission) -> None:
+    """Raise a 403 `Problem` for a parent that is not the caller's to steer: its jobs are told together."""
+    if told.parent_job is None:
+        return
+    parent = checked_id(told.parent_job)
+    # A step of a flow that one worker holds whole has no row to be looked up, and speaks for itself.
+    if call.who.job != parent:
+        with suppress(JobNotFound):
+            await call.services.run(lambda c: steerable(c, call.who, call.workspace, parent))
+
+
 async def start(call: Call[Any, Any], told: Submission) -> web.Response:
     """Submit; answer the id."""
+    await check_parent(call, told)
     receipt = await call.services.submitter.submit(told)
     return text_answer(receipt.id, 201)
 
 
 async def wait(call: Call[Any, Any], told: Submission) -> web.Response:
     """Submit, and answer the result when it is there."""
+    await check_parent(call, told)
     services = call.services
     if told.id is None and told.key is None:
         fresh = new_id()

@@ -14,7 +14,14 @@ from mill_actors.api.job_events import UpdateEvent, stream_job
 from mill_actors.api.job_following import Following, UpdateQuery
 from mill_actors.api.job_rights import checked_id
 from mill_actors.api.job_updates import JobUpdate
-from mill_actors.api.routes.jobs_run import RunQuery, by_hash, by_version, flow_submission, submission_of
+from mill_actors.api.routes.jobs_run import (
+    RunQuery,
+    by_hash,
+    by_version,
+    check_parent,
+    flow_submission,
+    submission_of,
+)
 from mill_actors.api.routing import Call, Routes
 from mill_actors.store.submission import Submission
 
@@ -79,6 +86,7 @@ class StreamedRunQuery(RunQuery, kw_only=True):
 
 
 async def _run(call: Call[StreamedRunQuery, bytes], told: Submission) -> web.StreamResponse:
+    await check_parent(call, told)
     query = call.query
     receipt = await call.services.submitter.submit(told)
     wanted = UpdateQuery(

@@ -8,12 +8,14 @@ import msgspec
 from aiohttp import web
 from msgspec import Raw, Struct, field
 
+from mill_actors.api.job_rights import steerable
 from mill_actors.api.problems import Problem
 from mill_actors.api.routes.jobs_run import start, wait
 from mill_actors.api.routing import Call, Routes
 from mill_actors.flows.document import read_flow
 from mill_actors.jobs.script import PATH, Script, ScriptOptions, make_script
 from mill_actors.runtimes.languages import LANGUAGES
+from mill_actors.store.connection import Connection
 from mill_actors.store.flow_control import plan_restart
 from mill_actors.store.flow_versions import FlowText, make_flow
 from mill_actors.store.previews import put_preview
@@ -103,11 +105,14 @@ async def _flow(call: Call[PreviewQuery, FlowPreview]) -> Submission:
     begin = told.restarted_from
     if begin is None or not begin.flow_job_id:
         return submission
-    planned = await call.services.run(
-        lambda c: plan_restart(
-            c, call.workspace, begin.flow_job_id, begin.step_id, begin.branch_or_iteration_n or 0, now=flow
-        )
-    )
+
+    def plan(connection: Connection) -> Submission:
+        # The results of the old run come with it.
+        old = steerable(connection, call.who, call.workspace, begin.flow_job_id)
+        number = begin.branch_or_iteration_n or 0
+        return plan_restart(connection, call.workspace, old.id, begin.step_id, number, now=flow)
+
+    planned = await call.services.run(plan)
     return msgspec.structs.replace(submission, restart=planned.restart)
 
 

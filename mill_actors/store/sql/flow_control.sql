@@ -19,8 +19,8 @@ order by b.level, b.id
 limit 1;
 
 -- name: answered_job
--- A job of a flow or of a step. A body of a flow that one worker holds whole has no row in the queue.
-select q.is_flow, q.parent_job::text, null as status
+-- A job of a flow or of a step; any other may name any parent, and answers for none. A body of a flow that one worker holds whole has no row in the queue.
+select q.is_flow, case when q.step is not null then q.parent_job::text end, null as status
 from mill.queue q
 where q.workspace = %(workspace)s and q.id = %(id)s::uuid
 union all
@@ -28,7 +28,7 @@ select true, r.parent::text, null
 from mill.flow_run r
 where r.workspace = %(workspace)s and r.id = %(id)s::uuid
 union all
-select c.is_flow, c.parent_job::text, c.status
+select c.is_flow, case when c.step is not null then c.parent_job::text end, c.status
 from mill.completed_job c
 where c.workspace = %(workspace)s and c.id = %(id)s::uuid
 limit 1;
