@@ -9,9 +9,11 @@ from msgspec import Meta, Struct
 from mill_actors.api.permissions import scope_allows
 from mill_actors.api.problems import Problem
 from mill_actors.api.routing import Call
+from mill_actors.flows.definition import FlowStep, ScriptStep
 from mill_actors.flows.validation import oversize
 from mill_actors.jobs.jsons import decode
 from mill_actors.jobs.script import PATH
+from mill_actors.store.flow_versions import FlowText, compiled
 
 #: Windmill's own limit.
 LONGEST_PATH = 255
@@ -47,6 +49,16 @@ def need_write(call: Call[Any, Any], domain: str, path: str) -> None:
     call.who.need("write", path)
     if not scope_allows(call.who.account.scopes, domain, "write", path):
         raise Problem(403, "forbidden", f"The token's scopes do not allow to write {path}.", path)
+
+
+def need_steps(call: Call[Any, Any], flow: FlowText) -> None:
+    """Raise a 403 `Problem` unless the caller may run every script and flow that a flow of his has as a step.
+
+    Whoever runs the flow later need not: its maker has let him.
+    """
+    for step in compiled(flow).program.steps():
+        if isinstance(step.module.value, ScriptStep | FlowStep):
+            call.who.need("run", step.module.value.path)
 
 
 async def sent(call: Call[Any, Any]) -> dict[str, Any]:

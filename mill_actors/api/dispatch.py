@@ -11,10 +11,11 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from mill_actors.api.authentication import Authenticator, token_of
-from mill_actors.api.permissions import NOBODY, Principal, scope_allows
+from mill_actors.api.permissions import NOBODY, Principal, as_told, scope_allows
 from mill_actors.api.problems import Problem, invalid, problem_of
 from mill_actors.api.routing import Call, NoQuery, Route
 from mill_actors.api.services import Services
+from mill_actors.errors import FlowNotFound, ScriptNotFound
 
 #: How long a body may take to arrive.
 BODY_SECONDS = 60.0
@@ -50,7 +51,10 @@ def dispatcher(route: Route, services: Services, authenticator: Authenticator) -
                     body = decoder.decode(body or b"null")
                 except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
                     raise invalid(error, "body") from error
-        return await route.handler(Call(services, request, who, workspace, names, query, body))
+        try:
+            return await route.handler(Call(services, request, who, workspace, names, query, body))
+        except (ScriptNotFound, FlowNotFound) as error:
+            raise as_told(error, who) from None
 
     return handle
 

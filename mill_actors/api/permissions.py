@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 
 from mill_actors.api.problems import Problem
+from mill_actors.errors import FlowNotFound, ScriptNotFound
 from mill_actors.store.access import Account, Member
 from mill_actors.store.rights import Action, Rights
 
@@ -88,6 +89,14 @@ class Principal(Struct, frozen=True):
 
 #: Whoever has no token, or none that is good.
 NOBODY = Principal(Account("", None, is_superadmin=False))
+
+
+def as_told(error: Exception, who: Principal) -> Exception:
+    """Return an error as somebody may have it: it guesses at no path that he cannot know to be there."""
+    if not isinstance(error, ScriptNotFound | FlowNotFound):
+        return error
+    similar = [path for path in error.similar if who.may("read", path)]
+    return type(error)(error.workspace, error.path, similar)
 
 
 def scope_allows(scopes: Iterable[str] | None, domain: str, action: str, path: str = "") -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from mill_actors.store.connection import Database
-from tests.api.conftest import Api
+from tests.api.conftest import Api, make_token
 from tests.api.flows import code, deploy_flow, suspended
 from tests.api.people import folder, member
 
@@ -29,6 +32,11 @@ def vault(api: Api) -> None:
 @pytest.fixture(scope="module")
 def mallory(api: Api) -> str:
     return member(api.dsn, "mallory")
+
+
+@pytest.fixture(scope="module")
+def olga(api: Api) -> str:
+    return member(api.dsn, "olga", "operator")
 
 
 # ---------------------------------------------------------------- jobs that say whose they are
@@ -87,3 +95,91 @@ def test_a_preview_does_not_begin_with_results_that_its_starter_may_not_read(api
         assert SECRET not in answer.text
     told = api.post("jobs/run_wait_result/preview_flow", json={"value": value, "restarted_from": begin})
     assert told.json() == SECRET
+
+
+def test_operators_run_no_preview_by_its_hash(api: Api, mallory: str, olga: str) -> None:
+    body = {"content": "def main():\n    return 1\n", "language": "python3", "path": "f/open/hello"}
+    job = api.post("jobs/run/preview", token=mallory, json=body).text
+    digest = api.get(f"jobs_u/get/{job}").json()["script_hash"]
+    assert digest.startswith("p")
+    answer = api.post(f"jobs/run/h/{digest}", token=olga, json={})
+    assert answer.status_code == 403, answer.text
+    assert api.post("jobs/run/p/f/open/hello", token=olga, json={}).status_code == 201
+
+
+# ---------------------------------------------------------------- flows of foreign steps
+
+STEPS: dict[str, Any] = {
+    "script": {"type": "script", "path": "f/vault/keeps", "input_transforms": {}},
+    "flow": {"type": "flow", "path": "f/vault/flow", "input_transforms": {}},
+    "loop": {
+        "type": "forloopflow",
+        "iterator": {"type": "static", "value": [1]},
+        "skip_failures": False,
+        "modules": [
+            {"id": "c", "value": {"type": "script", "path": "f/vault/keeps", "input_transforms": {}}}
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_a_flow_runs_nothing_that_its_maker_may_not_run(api: Api, mallory: str, kind: str) -> None:
+    value = {"modules": [{"id": "a", "value": STEPS[kind]}]}
+    path = f"f/open/takes_{kind}"
+    made = api.post("flows/create", token=mallory, json={"path": path, "summary": "", "value": value})
+    assert made.status_code == 403, made.text
+    assert api.post("flows/create", json={"path": path, "summary": "", "value": value}).status_code == 201
+    updated = api.post(
+        f"flows/update/{path}", token=mallory, json={"path": path, "summary": "x", "value": value}
+    )
+    assert updated.status_code == 403, updated.text
+    for where in ("run", "run_wait_result"):
+        answer = api.post(f"jobs/{where}/preview_flow", token=mallory, json={"value": value})
+        assert answer.status_code == 403, answer.text
+    # Whoever made it, and may, lets others run it.
+    assert api.post(f"jobs/run_wait_result/f/{path}", token=mallory, json={}).status_code == 200
+
+
+def test_a_path_that_is_not_there_tells_of_none_that_one_may_not_read(api: Api, mallory: str) -> None:
+    for path in ("jobs/run/p/u/mallory/keeps", "jobs/run/f/u/mallory/flow", "jobs/run/p/f/open/%25"):
+        answer = api.post(path, token=mallory, json={})
+        assert answer.status_code == 404
+        assert "vault" not in answer.text
+    found = api.post("jobs/run/p/u/mallory/hell", token=mallory, json={}).json()
+    assert found["similar"] == ["f/open/hello"]
+    assert "f/open/hello" in found["message"]
+
+
+# ---------------------------------------------------------------- tokens
+
+
+def test_a_token_that_reads_is_made_of_none_that_does_not(api: Api) -> None:
+    runs = make_token(api.dsn, scopes=["tokens:write", "jobs:run"])
+    answer = api.post("/users/tokens/create", token=runs, json={"read_only": True})
+    assert answer.status_code == 403, answer.text
+    asked = {"read_only": True, "scopes": ["jobs:run"]}
+    assert api.post("/users/tokens/create", token=runs, json=asked).status_code == 403
+    writes = make_token(api.dsn, scopes=["tokens:write", "variables:write:f/open/*"])
+    made = api.post("/users/tokens/create", token=writes, json={"read_only": True})
+    assert made.status_code == 201
+    listed = api.get("/users/tokens/list", token=writes).json()
+    assert listed[0]["scopes"] == ["tokens:read", "variables:read:f/open/*"]
+
+
+def test_tags_of_another_workspace_are_not_told(api: Api, mallory: str) -> None:
+    with Database(api.dsn).connect() as connection:
+        connection.execute("update mill.node set tags = tags || '{default:f/vault/keeps,gpu}'::text[]")
+    told = api.call("GET", "/workers/list", token=mallory).json()
+    assert "gpu" in told[0]["custom_tags"]
+    assert "vault" not in json.dumps(told)
+    assert "vault" in api.call("GET", "/workers/list").text
+
+
+def test_what_a_deleted_folder_left_behind_is_nobodys_to_take(api: Api, mallory: str) -> None:
+    folder(api.dsn, "past", admin=True)
+    api.script("f/past/old", KEEPS)
+    assert api.post("scripts/archive/p/f/past/old").status_code == 200
+    assert api.delete("folders/delete/past").status_code == 200
+    answer = api.post("folders/create", token=mallory, json={"name": "past"})
+    assert answer.status_code == 403, answer.text

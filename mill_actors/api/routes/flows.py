@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from mill_actors.api.answers import json_answer, raw_answer, text_answer
-from mill_actors.api.definitions import check_path, need_write, sent
+from mill_actors.api.definitions import check_path, need_steps, need_write, sent
 from mill_actors.api.flow_answers import ArchiveFlow, EditedFlow, FlowAnswer, NewFlow, kept, whole
 from mill_actors.api.problems import not_found
 from mill_actors.api.routing import Call, NoQuery, Routes
@@ -67,7 +67,9 @@ async def update(call: Call[NoQuery, EditedFlow]) -> web.Response:
 async def _flow(call: Call[NoQuery, Any], path: str) -> FlowText:
     check_path(path)
     need_write(call, "flows", path)
-    return flow_of(call.workspace, path, read_flow(kept(await sent(call)), path))
+    flow = flow_of(call.workspace, path, read_flow(kept(await sent(call)), path))
+    need_steps(call, flow)
+    return flow
 
 
 def _message(call: Call[NoQuery, Any]) -> str | None:

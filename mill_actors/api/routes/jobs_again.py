@@ -11,6 +11,7 @@ from msgspec import Raw, Struct
 
 from mill_actors.api.answers import text_answer
 from mill_actors.api.job_rights import steerable
+from mill_actors.api.permissions import as_told
 from mill_actors.api.problems import Problem, problem_of
 from mill_actors.api.routes.jobs_run import RunQuery, start
 from mill_actors.api.routing import Call, NoQuery, Routes
@@ -113,7 +114,7 @@ async def _rerun(call: Call[NoQuery, Rerun], job: str) -> str:
         told = msgspec.structs.replace(planned, created_by=call.who.owner)
         return (await call.services.submitter.submit(told)).id
     except Exception as error:  # noqa: BLE001  each job has its line
-        return "Error: " + " ".join(str(problem_of(error)).split())
+        return "Error: " + " ".join(str(problem_of(as_told(error, call.who))).split())
 
 
 def _check_runnable(call: Call[Any, Any], job: JobHead) -> None:

@@ -11,6 +11,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from mill_actors.api.dispatch import BODY_SECONDS
+from mill_actors.api.permissions import as_told
 from mill_actors.api.problems import Problem, problem_of
 from mill_actors.api.routes.jobs_run import Kind, retry_of
 from mill_actors.api.routing import Call, Routes
@@ -102,7 +103,7 @@ async def _bulk(call: Call[BulkQuery, None], kind: Kind) -> web.StreamResponse:
         if ids is None:
             raise
         # The status is sent: the last line says what is wrong, and that it is no id.
-        problem = problem_of(error)
+        problem = problem_of(as_told(error, call.who))
         problem.more = {**problem.more, "submitted": done}
         ids.put(problem.body() + b"\n")
     if ids is None:

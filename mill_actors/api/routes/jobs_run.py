@@ -22,6 +22,7 @@ from mill_actors.errors import JobNotFound
 from mill_actors.ids import new_id
 from mill_actors.jobs.jsons import encode
 from mill_actors.jobs.retry import RetryPolicy
+from mill_actors.jobs.script import is_preview
 from mill_actors.store.connection import Connection
 from mill_actors.store.jobs import JobResult, cancel_job
 from mill_actors.store.runnables import flow_version, has_preprocessor, script_version
@@ -146,6 +147,8 @@ def _abandon(connection: Connection, call: Call[Any, Any], job: str) -> None:
 async def by_hash(call: Call[Any, bytes]) -> Submission:
     """Return what a hash in the route's path means."""
     digest = call.names["hash"]
+    if is_preview(digest) and call.who.is_operator:
+        raise Problem(403, "forbidden", "Operators run what is deployed, and nothing else.")
     path = await call.services.run(lambda c: script_version(c, call.workspace, digest))
     if path is None:
         raise not_found(f"script version {digest!r}")

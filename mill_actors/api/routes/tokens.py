@@ -140,11 +140,11 @@ def _scopes(who: Principal, told: NewToken) -> list[str] | None:
     wanted = told.scopes
     if wanted is None:
         wanted = None if own is None else list(own)
+    if told.read_only:
+        wanted = ["*:read"] if wanted is None else [_reading(scope) for scope in wanted]
     for scope in wanted or ():
         if not scope_within(own, scope):
             raise Problem(403, "forbidden", f"This token's own scopes do not allow {scope!r}.", "$.scopes")
-    if told.read_only:
-        wanted = ["*:read"] if wanted is None else [_reading(scope) for scope in wanted]
     return wanted
 
 

@@ -45,6 +45,7 @@ class WorkersQuery(PageQuery, kw_only=True):
 @routes.get("/workers/list", query=WorkersQuery, returns=list[WorkerPing])
 async def list_workers(call: Call[WorkersQuery, Any]) -> web.Response:
     """Nodes, oldest first. How many jobs each has done is not counted: `jobs_executed` is 0."""
+    everywhere = call.who.account.is_superadmin and call.who.account.workspace is None
     since, page = call.query.ping_since, call.query.pages
     found = [
         each for each in await call.services.run(list_nodes) if since is None or each.silent_seconds <= since
@@ -60,7 +61,8 @@ async def list_workers(call: Call[WorkersQuery, Any]) -> web.Response:
                 worker_group="stopping" if each.stopping else "default",
                 wm_version=f"mill-actors {__version__}",
                 last_ping=int(each.silent_seconds),
-                custom_tags=each.tags,
+                # Of a dedicated worker it is a workspace with a path of it: not everybody's to know.
+                custom_tags=[tag for tag in each.tags if everywhere or ":" not in tag],
             )
             for each in page.cut(found)
         ]

@@ -27,10 +27,16 @@ where f.workspace = %(workspace)s and f.name = %(name)s;
 delete from mill.folder f where f.workspace = %(workspace)s and f.name = %(name)s returning f.name;
 
 -- name: folder_is_used
--- Whoever makes a folder owns what is in it already. `prefix` is f/NAME/, `after` what sorts next after all
--- that begin so.
-select exists (select from mill.script_path p
-               where p.workspace = %(workspace)s and p.path >= %(prefix)s and p.path < %(after)s)
+-- Whoever makes a folder owns what is in it already, and what has been: the history of scripts and flows
+-- tells of those that are archived. `prefix` is f/NAME/, `after` what sorts next after all that begin so.
+select exists (select from mill.deployment d
+               where d.workspace = %(workspace)s and d.kind = 'script'
+                 and d.path >= %(prefix)s and d.path < %(after)s)
+  or exists (select from mill.deployment d
+             where d.workspace = %(workspace)s and d.kind = 'flow'
+               and d.path >= %(prefix)s and d.path < %(after)s)
+  or exists (select from mill.script_path p
+             where p.workspace = %(workspace)s and p.path >= %(prefix)s and p.path < %(after)s)
   or exists (select from mill.flow_path p
              where p.workspace = %(workspace)s and p.path >= %(prefix)s and p.path < %(after)s)
   or exists (select from mill.variable v
