@@ -11,6 +11,7 @@ from mill_actors.errors import FlowNotFound, InvalidArgs, ScriptNotFound
 from mill_actors.flows.version import FlowOptions
 from mill_actors.jobs.script import ScriptOptions
 from mill_actors.store.connection import Connection
+from mill_actors.store.decoding import decode
 from mill_actors.store.flow_versions import flow_by_path
 from mill_actors.store.queries import sql
 from mill_actors.store.scripts import script_by_path
@@ -48,7 +49,7 @@ def has_preprocessor(connection: Connection, workspace: str, path: str, digest: 
     row = connection.execute(
         sql.flow_has_preprocessor, {"workspace": workspace, "path": path, "hash": digest}
     ).fetchone()
-    return row is not None and bool(row[0])
+    return row is not None and row[0] is not None and bool(decode(row[0]).get("preprocessor_module"))
 
 
 def runnable_by_hash(

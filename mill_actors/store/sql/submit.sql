@@ -21,8 +21,9 @@ where f.workspace = %(workspace)s and f.hash = %(hash)s and %(kind)s::text is di
 limit 1;
 
 -- name: flow_has_preprocessor
--- Whether what a flow's path means, or one version of it, begins with a preprocessor when it is asked to.
-select coalesce(json_typeof(f.value -> 'preprocessor_module'), 'null') <> 'null'
+-- What a flow's path means, or one version of it, if it may begin with a preprocessor when it is asked to. No
+-- path is read here: a text with NUL somewhere in the flow would make that fail.
+select case when strpos(f.value::text, '"preprocessor_module"') > 0 then f.value::text end
 from mill.flow f
 where f.workspace = %(workspace)s
   and f.hash = coalesce(%(hash)s, (
