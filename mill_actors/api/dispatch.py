@@ -21,6 +21,8 @@ from mill_actors.errors import FlowNotFound, ScriptNotFound
 BODY_SECONDS = 60.0
 
 _FULL = Problem(503, "busy", "This server has as many requests as it takes. Come again.")
+#: A few bytes may be gigabytes, and take a minute of this loop to be found too large.
+_COMPRESSED = Problem(415, "unsupported_media_type", "Bodies are not compressed here: send it as it is.")
 
 AioHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -80,6 +82,8 @@ class Gate:
         async def gate(request: web.Request, handler: AioHandler) -> web.StreamResponse:
             if self._free <= 0:
                 return _FULL.answer()
+            if request.headers.get("Content-Encoding", "identity").lower() not in {"", "identity"}:
+                return _COMPRESSED.answer()
             self._free -= 1
             try:
                 return await handler(request)

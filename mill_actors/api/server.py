@@ -84,6 +84,7 @@ async def serving(config: Config, database: Database) -> AsyncIterator[str]:
             # Whoever hangs up is not worked for.
             handler_cancellation=True,
             access_log=None,
+            auto_decompress=False,
             keepalive_timeout=75.0,
             shutdown_timeout=settings.drain_seconds,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -39,6 +40,19 @@ def test_a_body_may_be_too_large(api: Api) -> None:
     assert (answer.status_code, answer.json()["code"]) == (413, "request_entity_too_large")
     # … whoever promises one is not waited for.
     assert api.post("jobs/run/p/f/a/hello", json={"name": "x"}).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "path", ["/w/default/jobs/run/p/f/a/hello", "/w/default/jobs/run/batch/p/f/a/hello", "/auth/login"]
+)
+def test_nothing_is_unpacked(api: Api, path: str) -> None:
+    """What is a few bytes on its way could be gigabytes."""
+    packed = gzip.compress(b"{}" + b" " * 1_000_000)
+    for encoding in ("gzip", "deflate", "br", "zstd", "GZIP"):
+        answer = api.post(path, content=packed, headers={"Content-Encoding": encoding})
+        assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+    plain = api.post("jobs/run/p/f/a/hello", json={}, headers={"Content-Encoding": "identity"})
+    assert plain.status_code == 201
 
 
 def test_a_header_may_be_too_large(api: Api) -> None:
