@@ -8,13 +8,13 @@ from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
-from urllib.parse import unquote
 
 from aiohttp import web
 from msgspec import Struct
 
 from mill_actors.api.answering import Link, answer, check_link, link_of_token, refusal
 from mill_actors.api.approval_form import WrongEntry, entered_value, form_html
+from mill_actors.api.authentication import cookie_of, session_of
 from mill_actors.api.permissions import Principal
 from mill_actors.api.problems import problem_of
 from mill_actors.api.services import Services
@@ -56,7 +56,8 @@ class ApprovalPage:
     async def show(self, request: web.Request) -> web.Response:
         """Answer the page."""
         try:
-            link, who = await self._link(request)
+            # People come here by links.
+            link, who = await self._link(request, session_of(request))
             question = await self._services.run(lambda connection: _read(connection, link))
         except Exception as error:  # noqa: BLE001  people get it in words
             return _failure(error)
@@ -67,7 +68,7 @@ class ApprovalPage:
         try:
             entered = {name: text for name, text in (await request.post()).items() if isinstance(text, str)}
             approved = entered.get("answer") == "approve"
-            link, who = await self._link(request)
+            link, who = await self._link(request, cookie_of(request))
             question = await self._services.run(lambda connection: _read(connection, link))
             form = form_of(question.asked.gates[0]) if question.asked.waits and question.asked.gates else None
             try:
@@ -81,11 +82,10 @@ class ApprovalPage:
             return _failure(error)
         return _answer("Thank you", f"<p>You {'approved' if approved else 'refused'}. The flow goes on.</p>")
 
-    async def _link(self, request: web.Request) -> tuple[Link, Principal]:
+    async def _link(self, request: web.Request, token: str | None) -> tuple[Link, Principal]:
+        # Who is signed in here has a cookie; what stands in the address is the link's.
         workspace = request.match_info["workspace"]
         link = link_of_token(workspace, request.query.get("token", ""))
-        # Who is signed in here has a cookie; what stands in the address is the link's.
-        token = unquote(request.cookies.get("token", "")) or None
         return link, await self._services.authenticator.anybody(token, workspace, "jobs", "run")
 
 

@@ -88,8 +88,22 @@ def token_of(request: web.Request) -> str | None:
     kind, _, token = header.partition(" ")
     if kind.lower() == "bearer" and token.strip():
         return token.strip()
-    told = request.query.get("token") or unquote(request.cookies.get("token", ""))
-    return told or None
+    return request.query.get("token") or cookie_of(request)
+
+
+def cookie_of(request: web.Request) -> str | None:
+    """Return the token that a browser keeps, unless another site's page makes it send a request.
+
+    The cookie is no cross-site one; what another port or a neighbouring name serves is the same site, though.
+    """
+    if request.headers.get("Sec-Fetch-Site") in {"cross-site", "same-site"}:
+        return None
+    return session_of(request)
+
+
+def session_of(request: web.Request) -> str | None:
+    """Return the token that a browser keeps, wherever the request is from: for what changes nothing."""
+    return unquote(request.cookies.get("token", "")) or None
 
 
 def _look_up(connection: Connection, token: str, workspace: str) -> Principal:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
+from mill_actors.store.connection import Database
 from tests.api.conftest import Api, make_token
 from tests.api.people import folder, member, stranger
 
@@ -113,6 +115,11 @@ def test_a_password_is_good_for_a_token_in_a_cookie(api: Api, ada: str) -> None:
         assert changed.status_code == 200
         assert api.get("/users/whoami", token=again).status_code == 401
         browser.cookies.clear()
+        with Database(api.dsn).connect() as connection:
+            noted = connection.execute(
+                "select operation from mill.audit where username = 'dora@example.com' order by id"
+            ).fetchall()
+        assert noted == [("users.login",), ("users.login",), ("users.setpassword",)]
         assert browser.post("/auth/login", json=body).status_code == 401
         assert browser.post("/auth/login", json={**body, "password": "battery staple"}).status_code == 200
 
@@ -121,6 +128,31 @@ def test_whoever_guesses_is_stopped(api: Api) -> None:
     body = {"email": "guess@example.com", "password": "x"}
     found = [httpx.post(f"{api.url}/api/auth/login", json=body).status_code for _ in range(11)]
     assert found == [401] * 10 + [429]
+
+
+def test_whoever_guesses_many_at_a_time_is_stopped_too(api: Api) -> None:
+    body = {"email": "hurry@example.com", "password": "x"}
+    with ThreadPoolExecutor(20) as threads:
+        answers = threads.map(lambda _: httpx.post(f"{api.url}/api/auth/login", json=body), range(20))
+        assert sorted(answer.status_code for answer in answers) == [401] * 10 + [429] * 10
+
+
+def test_nobody_is_remembered_by_a_long_name(api: Api) -> None:
+    body = {"email": "x" * 256, "password": "x"}
+    assert httpx.post(f"{api.url}/api/auth/login", json=body).status_code == 400
+
+
+@pytest.mark.parametrize("site", ["same-site", "cross-site"])
+def test_another_sites_page_does_not_speak_for_whoever_is_signed_in(api: Api, ada: str, site: str) -> None:
+    with httpx.Client(base_url=f"{api.url}/api", cookies={"token": ada}) as browser:
+        for own in ({}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}):
+            assert browser.get("/users/whoami", headers=own).status_code == 200
+        theirs = {"Sec-Fetch-Site": site}
+        assert browser.get("/users/whoami", headers=theirs).status_code == 401
+        assert browser.post("/users/tokens/create", headers=theirs).status_code == 401
+        # With a token that it has to know, any page may.
+        known = {**theirs, "Authorization": f"Bearer {ada}"}
+        assert browser.get("/users/whoami", headers=known).status_code == 200
 
 
 def create(api: Api, token: str | None = None, **body: Any) -> httpx.Response:

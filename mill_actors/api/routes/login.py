@@ -13,19 +13,21 @@ from mill_actors.api.authentication import token_of
 from mill_actors.api.problems import Problem
 from mill_actors.api.routing import Call, Routes
 from mill_actors.store import people
-from mill_actors.store.access import new_token
+from mill_actors.store.access import new_token, note
+from mill_actors.store.connection import Connection
 from mill_actors.store.passwords import NOBODY, hash_password, is_password
 
 routes = Routes("users")
 
 SESSION_DAYS = 3
+Email = Annotated[str, Meta(max_length=255)]
 Password = Annotated[str, Meta(min_length=1, max_length=1000)]
 
 
 class Login(Struct):
     """Who logs in."""
 
-    email: str
+    email: Email
     password: Password
 
 
@@ -40,18 +42,20 @@ async def login(call: Call[Any, Login]) -> web.Response:
     """A token for email and password, good for three days; it is the cookie `token` too."""
     email, password = call.body.email, call.body.password
     address = call.request.remote or ""
-    attempts = call.services.attempts
-    attempts.check(email, address)
     kept = await call.services.run(lambda connection: people.password_of(connection, email))
-    is_right = await attempts.work(lambda: is_password(password, kept or NOBODY))
-    if not (is_right and kept):
-        attempts.failed(email, address)
-        raise Problem(401, "unauthorized", "Email or password is wrong.")
-    attempts.succeeded(email, address)
-    expires = datetime.now(UTC) + timedelta(days=SESSION_DAYS)
-    token = await call.services.run(
-        lambda connection: new_token(connection, email, label=people.SESSION, expires_at=expires)
+    is_right = await call.services.attempts.guess(
+        email, address, lambda: is_password(password, kept or NOBODY) and kept is not None
     )
+    if not is_right:
+        raise Problem(401, "unauthorized", "Email or password is wrong.")
+    expires = datetime.now(UTC) + timedelta(days=SESSION_DAYS)
+
+    def work(connection: Connection) -> str:
+        with connection.transaction():
+            note(connection, "", email, "users.login", "create")
+            return new_token(connection, email, label=people.SESSION, expires_at=expires)
+
+    token = await call.services.run(work)
     answer = text_answer(token)
     answer.set_cookie(
         "token",
@@ -82,5 +86,11 @@ async def set_password(call: Call[Any, NewPassword]) -> web.Response:
     if who.workspace is not None or who.scopes is not None:
         raise Problem(403, "forbidden", "A job's token, and one with scopes, sets no password.")
     kept = await call.services.attempts.work(lambda: hash_password(call.body.password))
-    await call.services.change_rights(lambda connection: people.set_password(connection, who.email, kept))
+
+    def work(connection: Connection) -> None:
+        with connection.transaction():
+            people.set_password(connection, who.email, kept)
+            note(connection, "", who.email, "users.setpassword", "update")
+
+    await call.services.change_rights(work)
     return text_answer("password changed")
