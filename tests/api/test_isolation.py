@@ -22,7 +22,7 @@ def named(route: Route) -> str:
     return f"{route.method} {route.path}"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def eve(api: Api) -> str:
     """Somebody of another workspace, after everything was made in this one under a name that tells."""
     api.script(f"f/{MARK}/{MARK}")
