@@ -7,7 +7,7 @@ Most take several values by commas; values that all begin with `!` are those tha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -226,7 +226,7 @@ def _json(name: str, text: str | None) -> Any:
 def _accepting(wanted: Any, given: Any, labels: Words | None) -> Callable[[JobView], bool] | None:
     if wanted is None and given is None and labels is None:
         return None
-    pattern = None if labels is None else re.compile("|".join(_regular(each) for each in labels.patterns))
+    pattern = None if labels is None else _any_of(labels.patterns)
 
     def fits(job: JobView) -> bool:
         if wanted is not None and (job.args is None or not contains(decode(job.args), wanted)):
@@ -247,7 +247,23 @@ def _accepting(wanted: Any, given: Any, labels: Words | None) -> Callable[[JobVi
     return accepts
 
 
+def _any_of(patterns: Sequence[str]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{_regular(each)})" for each in patterns), re.DOTALL)
+
+
 def _regular(pattern: str) -> str:
-    """Return a LIKE pattern as a regular expression."""
-    parts = re.findall(r"\\.|%|[^\\%]+", pattern, re.DOTALL)
-    return "".join(".*" if part == "%" else re.escape(part.removeprefix("\\")) for part in parts)
+    """Return a LIKE pattern as a regular expression, one that never looks twice.
+
+    Whatever stands between two `%` is best found as early as may be, and stays where it was found.
+    """
+    texts = [""]
+    for part in re.findall(r"\\.|.", pattern, re.DOTALL):
+        if part == "%":
+            texts.append("")
+        else:
+            texts[-1] += re.escape(part[-1])
+    first, *others = texts
+    if not others:
+        return first
+    *middle, last = others
+    return first + "".join(f"(?>.*?{text})" for text in middle) + f".*{last}"
