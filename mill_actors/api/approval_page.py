@@ -66,10 +66,11 @@ class ApprovalPage:
     async def take(self, request: web.Request) -> web.Response:
         """Take an answer, and say what became of it."""
         try:
-            entered = {name: text for name, text in (await request.post()).items() if isinstance(text, str)}
-            approved = entered.get("answer") == "approve"
+            # Whoever has no good link sends no long forms either.
             link, who = await self._link(request, cookie_of(request))
             question = await self._services.run(lambda connection: _read(connection, link))
+            entered = {name: text for name, text in (await request.post()).items() if isinstance(text, str)}
+            approved = entered.get("answer") == "approve"
             form = form_of(question.asked.gates[0]) if question.asked.waits and question.asked.gates else None
             try:
                 value = entered_value(form, entered) if form is not None and approved else None

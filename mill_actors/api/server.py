@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from mill_actors.api import approval_page
 from mill_actors.api.answers import raw_answer
@@ -29,9 +30,24 @@ from mill_actors.store.connection import Database
 
 logger = logging.getLogger(__name__)
 
+#: What aiohttp says of what is no HTTP.
+_requests = logging.getLogger(f"{__name__}.requests")
+
 PREFIX = "/api"
 AT_ROOT = frozenset({"/health", "/ready", "/version"})
 START_SECONDS = 30.0
+
+
+def _without_words(record: logging.LogRecord) -> bool:
+    """Let a log line pass without what was sent: there may be a token in it."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.exc_info = None
+        record.msg, record.args = f"{record.getMessage()}: {type(error).__name__}", ()
+    return True
+
+
+_requests.addFilter(_without_words)
 
 
 def application(services: Services) -> web.Application:
@@ -84,6 +100,7 @@ async def serving(config: Config, database: Database) -> AsyncIterator[str]:
             # Whoever hangs up is not worked for.
             handler_cancellation=True,
             access_log=None,
+            logger=_requests,
             auto_decompress=False,
             keepalive_timeout=75.0,
             shutdown_timeout=settings.drain_seconds,

@@ -67,6 +67,30 @@ def test_garbage_is_no_request(api: Api) -> None:
         assert own.recv(100).startswith(b"HTTP/1.0 400")
 
 
+MALFORMED = (
+    b"GET /?token=PRECIOUS HTTP/9.9\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer PRECIOUS\x01\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nCookie: token=PRECIOUS" + b"x" * 9000 + b"\r\n\r\n",
+)
+
+
+def test_no_log_has_what_was_sent(server: Server, template: str, tmp_path: Path) -> None:
+    """… even if it is no request: who forgot to strip a line's end has sent a token that is good."""
+    with server.database(template) as dsn:
+        mill = Mill(tmp_path, {"DATABASE_URL": dsn})
+        with mill.running("server", "--json") as api:
+            told = urlsplit(json.loads(api.until_out("url"))["url"])
+            said = ""
+            for request in MALFORMED:
+                with socket.create_connection((told.hostname, told.port), 10) as own:
+                    own.sendall(request)
+                    assert b"400 Bad Request" in own.recv(1000)
+                said += api.until_err("127.0.0.1")
+            api.signal(signal.SIGTERM)
+            assert "PRECIOUS" not in said + api.end(0).err
+            assert "BadStatusLine" in said
+
+
 def test_a_wait_has_an_end_and_the_job_has_none_by_that(api: Api, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
