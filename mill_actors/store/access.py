@@ -157,6 +157,8 @@ def folder_rights(connection: Connection, workspace: str) -> list[Folder]:
 def job_of_token(connection: Connection, token: str, now: float) -> tuple[str, str, str]:
     """Return (workspace, runs as, job) of a WM_TOKEN; raise `InvalidToken`, for one whose job is over too."""
     statement = statement_of(token)
+    if "\0" in statement.workspace:
+        raise InvalidToken(why="its workspace is not there")
     row = connection.execute(sql.workspace_key, {"workspace": statement.workspace}).fetchone()
     if row is None:
         raise InvalidToken(why="its workspace is not there")

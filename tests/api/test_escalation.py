@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -167,6 +168,11 @@ def test_a_token_that_reads_is_made_of_none_that_does_not(api: Api) -> None:
     assert listed[0]["scopes"] == ["tokens:read", "variables:read:f/open/*"]
 
 
+def test_a_statement_of_no_workspace_is_no_token(api: Api) -> None:
+    told = base64.urlsafe_b64encode(b'{"w":"\\u0000","u":"u/admin","e":9999999999}').decode().rstrip("=")
+    assert api.get("users/whoami", token=f"wm1.{told}.x.y").status_code == 401
+
+
 def test_tags_of_another_workspace_are_not_told(api: Api, mallory: str) -> None:
     with Database(api.dsn).connect() as connection:
         connection.execute("update mill.node set tags = tags || '{default:f/vault/keeps,gpu}'::text[]")
@@ -183,3 +189,43 @@ def test_what_a_deleted_folder_left_behind_is_nobodys_to_take(api: Api, mallory:
     assert api.delete("folders/delete/past").status_code == 200
     answer = api.post("folders/create", token=mallory, json={"name": "past"})
     assert answer.status_code == 403, answer.text
+
+
+@pytest.mark.parametrize("kind", ["variable", "resource", "schedule"])
+def test_whoever_is_called_so_next_has_no_rights_of_the_one_before(api: Api, kind: str) -> None:
+    api.script("f/vault/nightly")
+    bodies: dict[str, dict[str, Any]] = {
+        "variable": {"value": "x"},
+        "resource": {"value": {}},
+        "schedule": {
+            "schedule": "0 0 0 * * *", "timezone": "UTC", "script_path": "f/vault/nightly", "is_flow": False,
+        },
+    }  # fmt: skip
+    path = f"f/vault/shared_{kind}"
+    assert api.post(f"{kind}s/create", json={"path": path, **bodies[kind]}).is_success
+    name, team = f"carl_{kind}", f"team_{kind}"
+    token = member(api.dsn, name, groups=(team,))
+    for owner in (f"u/{name}", f"g/{team}"):
+        assert api.post(f"acls/add/{kind}/{path}", json={"owner": owner, "write": True}).is_success
+    assert api.get(f"{kind}s/get/{path}", token=token).is_success
+    assert api.delete(f"groups/delete/{team}").is_success
+    assert api.get(f"acls/get/{kind}/{path}").json() == {f"u/{name}": True}
+    assert api.delete(f"users/delete/{name}").is_success
+    assert api.get(f"acls/get/{kind}/{path}").json() == {}
+
+
+def test_a_flows_logs_are_those_of_its_steps(api: Api, mallory: str) -> None:
+    """What its code has started has readers of its own."""
+    deploy_flow(api, "f/open/prints", code("a", "def main():\n    print('a step')\n"))
+    flow = api.post("jobs/run/f/f/open/prints", json={}).text
+    assert api.wait(flow).succeeded
+    hidden = api.post(
+        "jobs/run/preview",
+        json={"content": f"def main():\n    print({SECRET!r})\n", "language": "python3"},
+    ).text
+    assert api.wait(hidden).succeeded
+    with Database(api.dsn).connect() as connection:
+        connection.execute("update mill.completed_job set parent_job = %s where id = %s", (flow, hidden))
+    told = api.get(f"jobs_u/get_flow_all_logs/{flow}", token=mallory)
+    assert "a step" in told.text
+    assert SECRET not in told.text

@@ -69,7 +69,7 @@ update mill.user_group g set summary = %(summary)s, members = %(members)s, admin
 where g.workspace = %(workspace)s and g.name = %(name)s;
 
 -- name: delete_group
--- Out of the folders too: a group of the same name is another one.
+-- Out of folders and single things too: a group of the same name is another one.
 with gone as (
   delete from mill.user_group g where g.workspace = %(workspace)s and g.name = %(name)s returning g.name
 ), left_folders as (
@@ -78,5 +78,14 @@ with gone as (
     extra_perms = (f.extra_perms::jsonb - ('g/' || %(name)s))::json
   where f.workspace = %(workspace)s
     and ('g/' || %(name)s = any (f.owners) or f.extra_perms::jsonb ? ('g/' || %(name)s))
+), left_variables as (
+  update mill.variable i set extra_perms = (i.extra_perms::jsonb - ('g/' || %(name)s))::json
+  where i.workspace = %(workspace)s and i.extra_perms::jsonb ? ('g/' || %(name)s)
+), left_resources as (
+  update mill.resource i set extra_perms = (i.extra_perms::jsonb - ('g/' || %(name)s))::json
+  where i.workspace = %(workspace)s and i.extra_perms::jsonb ? ('g/' || %(name)s)
+), left_schedules as (
+  update mill.schedule i set extra_perms = (i.extra_perms::jsonb - ('g/' || %(name)s))::json
+  where i.workspace = %(workspace)s and i.extra_perms::jsonb ? ('g/' || %(name)s)
 )
 select name from gone;

@@ -110,7 +110,8 @@ select * from (
 ) b limit %(limit)s;
 
 -- name: jobs_below
--- All jobs of a flow, itself first, in the order in which they ended; open ones last.
+-- All jobs of a flow, itself first, in the order in which they ended; open ones last. What its code has started
+-- is no step of it, and may be somebody's who shows it to others than the flow's.
 with recursive below as (
   select %(id)s::uuid as id, null::text collate "C" as step, null::integer as iteration, '' collate "C" as path,
     null::timestamptz as at, 0 as depth
@@ -119,10 +120,11 @@ with recursive below as (
   from below b
   cross join lateral (
     select c.id, c.step, c.iteration, c.path, c.completed_at as at
-    from mill.completed_job c where c.parent_job = b.id and c.workspace = %(workspace)s
+    from mill.completed_job c
+    where c.parent_job = b.id and c.workspace = %(workspace)s and c.step is not null
     union all
     select q.id, q.step, q.iteration, q.path, null
-    from mill.queue q where q.parent_job = b.id and q.workspace = %(workspace)s
+    from mill.queue q where q.parent_job = b.id and q.workspace = %(workspace)s and q.step is not null
   ) k
   where b.depth < 20
 )

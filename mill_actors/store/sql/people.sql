@@ -34,7 +34,7 @@ update mill.member m set role = %(role)s, disabled = %(disabled)s
 where m.workspace = %(workspace)s and m.username = %(username)s;
 
 -- name: delete_member
--- From his groups and folders too: whoever is called so next is somebody else.
+-- From his groups, folders and single things too: whoever is called so next is somebody else.
 with gone as (
   delete from mill.member m where m.workspace = %(workspace)s and m.username = %(username)s returning m.username
 ), left_groups as (
@@ -47,6 +47,15 @@ with gone as (
     extra_perms = (f.extra_perms::jsonb - ('u/' || %(username)s))::json
   where f.workspace = %(workspace)s
     and ('u/' || %(username)s = any (f.owners) or f.extra_perms::jsonb ? ('u/' || %(username)s))
+), left_variables as (
+  update mill.variable i set extra_perms = (i.extra_perms::jsonb - ('u/' || %(username)s))::json
+  where i.workspace = %(workspace)s and i.extra_perms::jsonb ? ('u/' || %(username)s)
+), left_resources as (
+  update mill.resource i set extra_perms = (i.extra_perms::jsonb - ('u/' || %(username)s))::json
+  where i.workspace = %(workspace)s and i.extra_perms::jsonb ? ('u/' || %(username)s)
+), left_schedules as (
+  update mill.schedule i set extra_perms = (i.extra_perms::jsonb - ('u/' || %(username)s))::json
+  where i.workspace = %(workspace)s and i.extra_perms::jsonb ? ('u/' || %(username)s)
 )
 select username from gone;
 
