@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
@@ -14,6 +15,7 @@ from mill_actors.flows.validation import oversize
 from mill_actors.jobs.jsons import decode
 from mill_actors.jobs.script import PATH
 from mill_actors.store.flow_versions import FlowText, compiled
+from mill_actors.store.runnables import script_version
 
 #: Windmill's own limit.
 LONGEST_PATH = 255
@@ -51,14 +53,25 @@ def need_write(call: Call[Any, Any], domain: str, path: str) -> None:
         raise Problem(403, "forbidden", f"The token's scopes do not allow to write {path}.", path)
 
 
-def need_steps(call: Call[Any, Any], flow: FlowText) -> None:
+async def need_steps(call: Call[Any, Any], flow: FlowText) -> None:
     """Raise a 403 `Problem` unless the caller may run every script and flow that a flow of his has as a step.
 
     Whoever runs the flow later need not: its maker has let him.
     """
     for step in compiled(flow).program.steps():
-        if isinstance(step.module.value, ScriptStep | FlowStep):
-            call.who.need("run", step.module.value.path)
+        match step.module.value:
+            case FlowStep(path=path):
+                call.who.need("run", path)
+            case ScriptStep(path=path, hash=digest):
+                call.who.need("run", path)
+                if digest and not call.who.is_admin:
+                    # It is the version that runs, whatever its path is said to be.
+                    own = await call.services.run(
+                        partial(script_version, workspace=call.workspace, digest=digest)
+                    )
+                    call.who.need("run", own or path)
+            case _:
+                pass
 
 
 async def sent(call: Call[Any, Any]) -> dict[str, Any]:

@@ -142,6 +142,17 @@ def test_a_flow_runs_nothing_that_its_maker_may_not_run(api: Api, mallory: str, 
     assert api.post(f"jobs/run_wait_result/f/{path}", token=mallory, json={}).status_code == 200
 
 
+def test_the_version_of_a_step_is_one_that_its_maker_may_run(api: Api, mallory: str) -> None:
+    digest = api.get("scripts/get/p/f/vault/keeps").json()["hash"]
+    step = {"type": "script", "path": "f/open/hello", "hash": digest, "input_transforms": {}}
+    value = {"modules": [{"id": "a", "value": step}]}
+    answer = api.post("jobs/run_wait_result/preview_flow", token=mallory, json={"value": value})
+    assert answer.status_code == 403, answer.text
+    step["hash"] = api.get("scripts/get/p/f/open/hello").json()["hash"]
+    answer = api.post("jobs/run_wait_result/preview_flow", token=mallory, json={"value": value})
+    assert answer.json() == "Hello you"
+
+
 def test_a_path_that_is_not_there_tells_of_none_that_one_may_not_read(api: Api, mallory: str) -> None:
     for path in ("jobs/run/p/u/mallory/keeps", "jobs/run/f/u/mallory/flow", "jobs/run/p/f/open/%25"):
         answer = api.post(path, token=mallory, json={})

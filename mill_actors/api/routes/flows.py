@@ -68,7 +68,7 @@ async def _flow(call: Call[NoQuery, Any], path: str) -> FlowText:
     check_path(path)
     need_write(call, "flows", path)
     flow = flow_of(call.workspace, path, read_flow(kept(await sent(call)), path))
-    need_steps(call, flow)
+    await need_steps(call, flow)
     return flow
 
 

@@ -102,7 +102,7 @@ async def _flow(call: Call[PreviewQuery, FlowPreview]) -> Submission:
     path = _path(call, told.path)
     document = read_flow({"summary": "", "value": msgspec.json.decode(told.value)}, path)
     flow = make_flow(call.workspace, path, document.value_json, tag=told.tag or None, preview=True)
-    need_steps(call, flow)
+    await need_steps(call, flow)
     submission = await _submission(call, flow, _args(told.args))
     begin = told.restarted_from
     if begin is None or not begin.flow_job_id:
