@@ -43,6 +43,11 @@ def preview(api: Api, **told: Any) -> str:
     return answer.text
 
 
+def test_a_path_that_nothing_could_have_is_left_out(api: Api) -> None:
+    for path in ("no path", "f/a/" + "x" * 252):
+        assert api.store.job(preview(api, path=path)).path == "u/admin/preview"
+
+
 def test_a_script_runs_that_is_nowhere(api: Api) -> None:
     job = preview(api, args={"name": "Ada"})
     assert api.wait(job).value == "Hi Ada"

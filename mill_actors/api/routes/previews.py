@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Raw, Struct, field
 
-from mill_actors.api.definitions import need_steps
+from mill_actors.api.definitions import LONGEST_PATH, need_steps
 from mill_actors.api.job_rights import steerable
 from mill_actors.api.problems import Problem
 from mill_actors.api.routes.jobs_run import start, wait
@@ -70,7 +70,7 @@ def _path(call: Call[Any, Any], told: str | None) -> str:
     """Return the path a preview runs as; what is no path, or nothing, becomes one of the caller's own."""
     if call.who.is_operator:
         raise Problem(403, "forbidden", "Operators run what is deployed, and nothing else.")
-    if told is None or not PATH.fullmatch(told):
+    if told is None or len(told) > LONGEST_PATH or not PATH.fullmatch(told):
         return f"{call.who.owner}/preview"
     call.who.need("run", told)
     return told
