@@ -1,6 +1,7 @@
 """The errors of mill_actors: one tree, read by attribute and never by message.
 
 MillError
+├─ CannotListen         host, port, why: the API's address is taken, or not ours
 ├─ ConfigError          faults: every fault of the configuration at once
 ├─ InvalidArgs          subject, why: what the caller sent is not accepted
 ├─ InvalidFlow          path, faults: every fault of a flow at once
@@ -30,6 +31,16 @@ class MillError(Exception):
             # what a class means is written once.
             message = cleandoc(type(self).__doc__ or type(self).__name__).split("\n", 1)[0]
         super().__init__(message)
+
+
+class CannotListen(MillError):
+    """The address of the API cannot be listened on."""
+
+    def __init__(self, host: str, port: int, why: str) -> None:
+        self.host = host
+        self.port = port
+        self.why = why
+        super().__init__(f"the API cannot listen on {host}, port {port}: {why} (--port sets another)")
 
 
 class ConfigError(MillError):

@@ -73,7 +73,19 @@ class Gate:
     """The middleware around every handler: not too many at once, and every error in one shape."""
 
     def __init__(self, max_requests: int) -> None:
-        self._free = max_requests
+        self._most = self._free = max_requests
+        self._waits: asyncio.Future[None] | None = None
+
+    @property
+    def under_way(self) -> int:
+        """How many requests are under way."""
+        return self._most - self._free
+
+    async def is_idle(self) -> None:
+        """Wait until no request is under way. For one caller."""
+        if self.under_way:
+            self._waits = asyncio.get_running_loop().create_future()
+            await self._waits
 
     def middleware(self) -> Middleware:
         """Return it as aiohttp wants it."""
@@ -86,13 +98,28 @@ class Gate:
                 return _COMPRESSED.answer()
             self._free -= 1
             try:
-                return await handler(request)
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:  # noqa: BLE001  each has its answer
-                return problem_of(error).answer()
+                try:
+                    answer = await handler(request)
+                except asyncio.CancelledError:
+                    raise
+                except Exception as error:  # each has its answer
+                    if request.transport is None:
+                        # Nobody is there to be told: not of what his own going has broken, either.
+                        raise ConnectionResetError from error
+                    problem = problem_of(error)
+                    if request.writer.output_size:
+                        # Half of an answer is out: nothing but its end tells that it is not whole.
+                        request.transport.abort()
+                        raise ConnectionResetError from error
+                    answer = problem.answer()
+                # A request is under way until its answer is sent.
+                await answer.prepare(request)
+                await answer.write_eof()
+                return answer
             finally:
                 self._free += 1
+                if self._waits is not None and not self.under_way and not self._waits.done():
+                    self._waits.set_result(None)
 
         return gate
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any, Literal
 
 import msgspec
@@ -15,14 +16,18 @@ from mill_actors.api.problems import problem_of
 from mill_actors.api.routing import Call
 from mill_actors.api.watcher import News
 from mill_actors.api.whole_job import whole_job
-from mill_actors.errors import JobNotFound, MillError
+from mill_actors.errors import JobNotFound, MillError, StoreUnavailable
 from mill_actors.store.connection import Connection
 from mill_actors.store.job_reading import job_glance, job_view
+
+logger = logging.getLogger(__name__)
 
 #: A stream that has nothing to tell says that it lives.
 PING_SECONDS = 5.0
 #: … and a client of Windmill's comes again after this.
 STREAM_SECONDS = 60.0
+#: How long until the next look when the database was away.
+AGAIN_SECONDS = 0.5
 #: What a job printed last may be written a moment after its result.
 LAST_WORDS_SECONDS = 0.1
 
@@ -90,9 +95,19 @@ class _Stream:
                 if left > PING_SECONDS and not news.is_closing:
                     await _send(self._response, OtherEvent("ping"))
                 continue
-            glance, update, is_new = await self._following.look()
-            if is_new:
-                await self.tell(update, ended=glance.status is not None)
+            before = self._following.seen
+            try:
+                glance, update, is_new = await self._following.look()
+                if is_new:
+                    await self.tell(update, ended=glance.status is not None)
+            except StoreUnavailable as error:
+                # The stream goes on when the database does, with what has not been told.
+                self._following.seen = before
+                logger.warning("streaming job %s: %s", self._following.job, error)
+                await _send(self._response, OtherEvent("ping"))
+                await asyncio.sleep(AGAIN_SECONDS)
+                news.ring()
+                continue
             if glance.status is not None:
                 return
         await _send(self._response, OtherEvent("timeout"))

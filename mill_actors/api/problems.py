@@ -31,6 +31,7 @@ from mill_actors.store.deployments import VersionConflict
 from mill_actors.store.flow_control import AlreadyAnswered
 from mill_actors.store.people import PersonExists
 from mill_actors.store.shared_values import PathTaken, SharedValueNotFound
+from mill_actors.store.submitter import TooBusy
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +110,8 @@ def problem_of(error: BaseException) -> Problem:
             return Problem(400, "invalid_value", f"The database refused a value: {error}".strip())
         case StoreUnavailable():
             return Problem(503, "unavailable", "The database is away. Try again.")
+        case TooBusy():
+            return Problem(503, "busy", "More submissions wait than this server takes. Come again.")
         case MillError():
             return Problem(400, "refused", str(error))
         case web.HTTPException():

@@ -26,6 +26,7 @@ from mill_actors.api.openapi import document, page
 from mill_actors.api.routes import ALL
 from mill_actors.api.services import Services
 from mill_actors.config import Config
+from mill_actors.errors import CannotListen, MillError
 from mill_actors.store.connection import Database
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,12 @@ _requests = logging.getLogger(f"{__name__}.requests")
 PREFIX = "/api"
 AT_ROOT = frozenset({"/health", "/ready", "/version"})
 START_SECONDS = 30.0
+#: How long a connection may be without a request; proxies in front keep theirs for 60.
+KEEPALIVE_SECONDS = 75.0
+#: How long a connection may take nothing of what it is sent.
+STALLED_SECONDS = 30.0
+#: What is left to those who are sent home at the end of a drain, twice: to answer, and to clean up.
+LAST_SECONDS = 1.0
 
 
 def _without_words(record: logging.LogRecord) -> bool:
@@ -50,10 +57,10 @@ def _without_words(record: logging.LogRecord) -> bool:
 _requests.addFilter(_without_words)
 
 
-def application(services: Services) -> web.Application:
+def application(services: Services, gate: Gate) -> web.Application:
     """Return the application; `services` are entered."""
     app = web.Application(
-        middlewares=[Gate(services.config.server.max_requests).middleware()],
+        middlewares=[gate.middleware()],
         client_max_size=services.config.server.max_body_bytes,
     )
 
@@ -80,52 +87,107 @@ def application(services: Services) -> web.Application:
         app.router.add_route(
             route.method, PREFIX + route.pattern, dispatcher(route, services, services.authenticator)
         )
-
-    async def send_home(_: web.Application) -> None:
-        # Streams and held answers would be waited for.
-        services.watcher.close()
-
-    app.on_shutdown.append(send_home)
     return app
 
 
+class Serving:
+    """A server that answers."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.gate = Gate(services.config.server.max_requests)
+        self._hurry = asyncio.Event()
+        self.url = ""
+
+    def hurry(self) -> None:
+        """Let the drain end now, or when it begins."""
+        self._hurry.set()
+
+    async def drain(self, _: web.Application) -> None:
+        """Let requests end; who still waits for a result when the time is over is told so."""
+        self.services.watcher.close()
+        idle = asyncio.ensure_future(self.gate.is_idle())
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        await asyncio.wait(
+            (idle, hurry),
+            timeout=self.services.config.server.drain_seconds,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        idle.cancel()
+        hurry.cancel()
+        self.services.send_home()
+
+
 @asynccontextmanager
-async def serving(config: Config, database: Database) -> AsyncIterator[str]:
-    """Serve, and lend the URL; on leaving drain: requests under way end, within the grace."""
+async def serving(config: Config, database: Database) -> AsyncIterator[Serving]:
+    """Serve; on leaving drain: requests under way end, within the grace. Raises `CannotListen`."""
     settings = config.server
     async with Services(config, database, settings.base_url or "") as services:
+        server = Serving(services)
+        app = application(services, server.gate)
+        app.on_shutdown.append(server.drain)
         runner = web.AppRunner(
-            application(services),
+            app,
             handle_signals=False,
             # Whoever hangs up is not worked for.
             handler_cancellation=True,
             access_log=None,
             logger=_requests,
             auto_decompress=False,
-            keepalive_timeout=75.0,
-            shutdown_timeout=settings.drain_seconds,
+            # It is also how long the head of a request may take.
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            shutdown_timeout=LAST_SECONDS,
         )
         await runner.setup()
+        watch = asyncio.create_task(cut_off_the_stalled(runner))
         try:
-            site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)
-            await site.start()
+            try:
+                await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
+            except OSError as error:
+                raise CannotListen(settings.host, settings.port, error.strerror or str(error)) from error
             host, port = runner.addresses[0][:2]
-            url = f"http://{host}:{port}"
+            server.url = f"http://{host}:{port}"
             if not services.base_url:
-                services.base_url = url
-            yield url
+                services.base_url = server.url
+            yield server
         finally:
             await runner.cleanup()
+            watch.cancel()
+
+
+async def cut_off_the_stalled(runner: web.AppRunner) -> None:
+    """Cut off whoever does not read what he is sent: nothing else would end such an answer."""
+    before: dict[asyncio.BaseTransport, tuple[int, int]] = {}
+    while True:
+        await asyncio.sleep(STALLED_SECONDS / 2)
+        now: dict[asyncio.BaseTransport, tuple[int, int]] = {}
+        for connection in runner.server.connections if runner.server is not None else ():
+            transport = connection.transport
+            if transport is None or not (left := transport.get_write_buffer_size()):
+                continue
+            size, times = before.get(transport, (0, 0))
+            times = times + 1 if size == left else 0
+            if times >= 2:  # seen three times, with all of the time in between
+                transport.abort()
+            else:
+                now[transport] = (left, times)
+        before = now
 
 
 async def serve(config: Config, database: Database, started: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `started` gets the URL."""
+    """Serve until SIGTERM or SIGINT; a second one ends at once. `started` gets the URL."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with serving(config, database) as url:
-        started(url)
+    async with serving(config, database) as server:
+
+        def on_signal() -> None:
+            if stop.is_set():
+                server.hurry()
+            stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal)
+        started(server.url)
         await stop.wait()
         logger.info("finishing what runs")
 
@@ -145,9 +207,12 @@ class ServerThread:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._ready.wait(START_SECONDS)
+        is_ready = self._ready.wait(START_SECONDS)
         if self._error is not None:
             raise self._error
+        if not is_ready:
+            message = f"The API did not start within {START_SECONDS:.0f} s."
+            raise MillError(message)
         return self
 
     def __exit__(
@@ -167,6 +232,7 @@ class ServerThread:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        async with serving(self._config, self._database) as self.url:
+        async with serving(self._config, self._database) as server:
+            self.url = server.url
             self._ready.set()
             await self._stop.wait()

@@ -15,6 +15,7 @@ from mill_actors.api.authentication import Authenticator
 from mill_actors.api.job_updates import Places
 from mill_actors.api.watcher import Watcher
 from mill_actors.config import Config
+from mill_actors.errors import StoreUnavailable
 from mill_actors.store.connection import Connection, Database
 from mill_actors.store.jobs import JobResult
 from mill_actors.store.pool import Pool
@@ -41,6 +42,9 @@ class Services:
         self.submitter = await self._stack.enter_async_context(Submitter(self.pool))
         self.waiter = Waiter(self.database)
         self._stack.push_async_callback(asyncio.to_thread, self.waiter.close)
+        self._listening: asyncio.Task[None] | None = None
+        self._held: set[asyncio.Future[JobResult]] = set()
+        self.is_over = False
         self.places = Places()
         self.watcher = Watcher(self)
         self._stack.callback(self.watcher.close)
@@ -70,8 +74,40 @@ class Services:
     async def watch(self, job: str) -> Future[JobResult]:
         """Return the Future of a job that is there already, finished or not."""
         await self._listen()
-        return (await self.run(lambda connection: self.waiter.watch([job], connection)))[0]
+        futures: list[Future[JobResult]] = []
+        try:
+            await self.run(lambda connection: futures.extend(self.waiter.watch([job], connection)))
+        except BaseException:
+            # Whoever hangs up just now has not got it, and cannot cancel it.
+            for future in futures:
+                future.cancel()
+            raise
+        return futures[0]
+
+    async def result(self, future: Future[JobResult]) -> JobResult:
+        """Wait for a result; at the end of a drain that is cancelled, and `is_over`."""
+        waiting = asyncio.wrap_future(future)
+        self._held.add(waiting)
+        try:
+            if self.is_over:
+                waiting.cancel()
+            return await waiting
+        finally:
+            self._held.discard(waiting)
+
+    def send_home(self) -> None:
+        """Let nobody wait any longer: the server ends."""
+        self.is_over = True
+        for waiting in list(self._held):
+            waiting.cancel()
 
     async def _listen(self) -> None:
+        """Raise `StoreUnavailable` if no result would be heard of."""
+        if self.waiter.is_listening:
+            return
+        if self._listening is None or self._listening.done():
+            # One thread for all that wait for it.
+            self._listening = asyncio.create_task(asyncio.to_thread(self.waiter.listen))
+        await asyncio.shield(self._listening)
         if not self.waiter.is_listening:
-            await asyncio.to_thread(self.waiter.listen)
+            raise StoreUnavailable

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from mill_actors.cli.output import say
 from mill_actors.errors import (
+    CannotListen,
     ConfigError,
     FlowNotFound,
     InvalidArgs,
@@ -29,6 +30,7 @@ USAGE = 2
 INTERRUPTED = 130
 
 _USAGE = (
+    CannotListen,
     ConfigError,
     FlowNotFound,
     InvalidArgs,

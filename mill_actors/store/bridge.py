@@ -7,8 +7,12 @@ of it. No thread, no second version of any statement. It is how SQLAlchemy does 
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import os
+import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
@@ -18,21 +22,42 @@ from psycopg.rows import TupleRow
 
 from mill_actors.store.connection import Connection
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 
-async def on_loop(connection: psycopg.AsyncConnection[TupleRow], work: Callable[[Connection], T]) -> T:
-    """Return what `work` returns; what it raises is raised, a cancellation among it."""
+async def on_loop(
+    connection: psycopg.AsyncConnection[TupleRow],
+    work: Callable[[Connection], T],
+    patience_seconds: float | None = None,
+) -> T:
+    """Return what `work` returns; what it raises is raised, a cancellation among it.
+
+    A connection that does not answer for as long as the patience lasts is cut.
+    """
+    loop = asyncio.get_running_loop()
     worker = greenlet(work)
     told = worker.switch(cast("Connection", _Bridge(connection)))
     while not worker.dead:
+        cut = None if patience_seconds is None else loop.call_later(patience_seconds, _cut, connection)
         try:
             value = await told
         except BaseException as error:  # noqa: BLE001  it is work's to handle
             told = worker.throw(error)
         else:
             told = worker.switch(value)
+        finally:
+            if cut is not None:
+                cut.cancel()
     return cast("T", told)
+
+
+def _cut(connection: psycopg.AsyncConnection[TupleRow]) -> None:
+    """Let whoever waits for the server find that it has gone; to cancel would mean to ask it."""
+    logger.warning("a connection is cut: the database does not answer")
+    with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as own:
+        own.shutdown(socket.SHUT_RDWR)
 
 
 def _wait(awaitable: Awaitable[Any]) -> Any:

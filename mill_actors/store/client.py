@@ -231,4 +231,5 @@ class Client(FlowCalls):
         with self._lock:
             if self._waiter is None:
                 self._waiter = Waiter(self.database)
-            return self._waiter
+        self._waiter.listen()
+        return self._waiter

@@ -97,6 +97,8 @@ class Database(Struct, frozen=True):
                 keepalives_idle=10,
                 keepalives_interval=5,
                 keepalives_count=3,
+                # Keepalives do not look after what is on its way.
+                tcp_user_timeout=25_000,
                 prepare_threshold=1 if self.prepare else None,
             )
         except psycopg.OperationalError as error:

@@ -25,8 +25,21 @@ T = TypeVar("T")
 WAIT_SECONDS = 5.0
 #: No statement of a request takes longer: one that waits for a lock shall not hold its caller for ever.
 SERVER_SETTINGS = "; set statement_timeout = '30s'"
-#: An outage ends whenever it ends: the pool goes on trying.
-RECONNECT_SECONDS = 7 * 86_400.0
+#: The pool waits twice as long after each failure, and would sleep for an hour when an outage has lasted
+#: one. So it gives up soon, and the next request makes it try again at once.
+RECONNECT_SECONDS = 3.0
+#: No statement takes longer, so who has said nothing for as long has gone without a word. Beyond it the
+#: connection is cut: whoever waits shall be told.
+STALLED_SECONDS = 35.0
+
+
+def refusal(error: psycopg.Error) -> StoreRefused | None:
+    """Return what an error means that is about a value; None: it is about something else."""
+    # 54: it is too large or too deep
+    about_data = isinstance(error, psycopg.DataError | psycopg.IntegrityError)
+    if about_data or (error.sqlstate or "").startswith("54"):
+        return StoreRefused(str(error), error.sqlstate)
+    return None
 
 
 class Pool:
@@ -43,6 +56,7 @@ class Pool:
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 3,
+                "tcp_user_timeout": 25_000,
                 "prepare_threshold": 1 if database.prepare else None,
             },
             min_size=1,
@@ -71,17 +85,15 @@ class Pool:
         """
         try:
             async with self._pool.connection() as connection:
-                return await on_loop(connection, work)
+                return await on_loop(connection, work, STALLED_SECONDS)
         except (PoolTimeout, PoolClosed, TooManyRequests) as error:
             raise StoreUnavailable from error
         except UnicodeEncodeError as error:
             raise StoreRefused(str(error)) from error
         except psycopg.Error as error:
-            # 54: it is too large or too deep
-            if isinstance(error, psycopg.DataError | psycopg.IntegrityError) or (
-                error.sqlstate or ""
-            ).startswith("54"):
-                raise StoreRefused(str(error), error.sqlstate) from error
+            refused = refusal(error)
+            if refused is not None:
+                raise refused from error
             if is_outage(error):
                 raise StoreUnavailable from error
             raise

@@ -56,19 +56,27 @@ class Waiter:
         self._listening.wait(LISTEN_SECONDS)
 
     def expect(self, job: str) -> Future[JobResult]:
-        """Return the Future of a job whose row says `awaited` (as it is submitted)."""
-        self.listen()
+        """Return the Future of a job whose row says `awaited` (as it is submitted); `listen` first.
+
+        Whoever waits no longer cancels it.
+        """
         future: Future[JobResult] = Future()
         with self._lock:
             self._futures.setdefault(job, []).append(future)
         return future
 
     def watch(self, jobs: Iterable[str], connection: Connection) -> list[Future[JobResult]]:
-        """Return the Futures of jobs that were submitted before, finished or not."""
+        """Return the Futures of jobs that were submitted before, finished or not; `listen` first."""
         wanted = list(jobs)
         futures = [self.expect(job) for job in wanted]
-        await_jobs(connection, wanted)
-        self._complete(job_results(connection, wanted))
+        try:
+            await_jobs(connection, wanted)
+            self._complete(job_results(connection, wanted))
+        except BaseException:
+            # Whoever asked has none of them, and cannot cancel it.
+            for future in futures:
+                future.cancel()
+            raise
         return futures
 
     def close(self) -> None:

@@ -13,12 +13,11 @@ from typing import Any
 import aiohttp
 import httpx
 import pytest
-from aiohttp import web
 
 from mill_actors.api import job_events, watcher
-from mill_actors.api.server import application
+from mill_actors.api.server import serving
 from mill_actors.api.services import Services
-from mill_actors.config import Config
+from mill_actors.config import Config, ServerConfig
 from mill_actors.ids import new_id
 from mill_actors.jobs.script import make_script
 from mill_actors.store.access import new_token
@@ -200,18 +199,10 @@ async def a_place(dsn: str) -> AsyncIterator[Place]:
     with Client(dsn) as client:
         client.deploy(make_script("default", "f/a/hello", "python3", "def main(): pass"))
         job = client.submit("f/a/hello", {})
-    async with Services(Config(), database, "") as services:
-        runner = web.AppRunner(application(services), handler_cancellation=True, shutdown_timeout=5.0)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with serving(Config(server=ServerConfig(port=0)), database) as server:
         headers = {"Authorization": f"Bearer {token}"}
-        try:
-            async with aiohttp.ClientSession(url, headers=headers) as session:
-                yield Place(services, session, job)
-        finally:
-            await runner.cleanup()
+        async with aiohttp.ClientSession(server.url, headers=headers) as session:
+            yield Place(server.services, session, job)
 
 
 def counted(place: Place, monkeypatch: pytest.MonkeyPatch) -> list[int]:

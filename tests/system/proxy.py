@@ -52,6 +52,7 @@ class Line:
         with self._client, self._server, suppress(OSError):
             while True:
                 ready, _, _ = select.select([self._client, self._server], [], [])
+                self._proxy.goes_on.wait()
                 for end in ready:
                     data = end.recv(1 << 16)
                     if not data or not (self._up(data) if end is self._client else self._down(data)):
@@ -98,6 +99,8 @@ class Proxy:
         self.dsn = make_conninfo(dsn, host=str(folder), port=PORT)
         self._lines: set[Line] = set()
         self._traps: list[Trap] = []
+        self.goes_on = threading.Event()
+        self.goes_on.set()
         self._lock = threading.Lock()
         self._door: socket.socket | None = None
         self._thread: threading.Thread | None = None
@@ -123,6 +126,7 @@ class Proxy:
 
     def shut(self) -> None:
         """Be away: cut everybody off, and refuse whoever comes."""
+        self.go_on()
         if self._door is None or self._thread is None:
             return
         self._path.unlink()
@@ -144,6 +148,14 @@ class Proxy:
         for line in lines:
             line.thread.join(5.0)
         return len(lines)
+
+    def stall(self) -> None:
+        """Carry nothing any more, and say nothing: connections stay, and new ones are taken."""
+        self.goes_on.clear()
+
+    def go_on(self) -> None:
+        """Carry all that has come meanwhile."""
+        self.goes_on.set()
 
     def lose_reply(self, application: str, containing: bytes = b"") -> threading.Event:
         """Lose the reply to that actor's next request that contains these bytes."""

@@ -18,13 +18,13 @@ from mill_actors.api.job_rights import checked_id, steerable
 from mill_actors.api.problems import Problem, invalid, not_found
 from mill_actors.api.results import result_answer
 from mill_actors.api.routing import Call, Routes
-from mill_actors.errors import JobNotFound
+from mill_actors.errors import JobNotFound, MillError
 from mill_actors.ids import new_id
 from mill_actors.jobs.jsons import encode
 from mill_actors.jobs.retry import RetryPolicy
 from mill_actors.jobs.script import is_preview
 from mill_actors.store.connection import Connection
-from mill_actors.store.jobs import JobResult, cancel_job
+from mill_actors.store.jobs import cancel_job
 from mill_actors.store.runnables import flow_version, has_preprocessor, script_version
 from mill_actors.store.submission import Submission
 
@@ -118,23 +118,31 @@ async def wait(call: Call[Any, Any], told: Submission) -> web.Response:
     """Submit, and answer the result when it is there."""
     await check_parent(call, told)
     services = call.services
-    if told.id is None and told.key is None:
+    is_known = told.id is not None or told.key is not None
+    if is_known:
+        fresh = (await services.submitter.submit(told)).id
+        future = await services.watch(fresh)
+    else:
         fresh = new_id()
         future = await services.expect(fresh)
-        await services.submitter.submit(replace(told, awaited=True), fresh)
-    else:
-        receipt = await services.submitter.submit(told)
-        fresh = receipt.id
-        future = await services.watch(fresh)
     try:
+        if not is_known:
+            await services.submitter.submit(replace(told, awaited=True), fresh)
         async with asyncio.timeout(services.config.server.wait_seconds):
-            result: JobResult = await asyncio.wrap_future(future)
+            result = await services.result(future)
     except TimeoutError:
         raise Problem(504, "timeout", f"Job {fresh} has no result yet; it goes on.", job=fresh) from None
     except asyncio.CancelledError:
-        # Whoever waited has gone, and nobody was told of the job.
-        await asyncio.shield(services.run(lambda connection: _abandon(connection, call, fresh)))
+        if services.is_over:
+            raise Problem(503, "stopping", f"The server stops; job {fresh} goes on.", job=fresh) from None
+        if not is_known:
+            # Whoever waited has gone, and nobody was told of the job.
+            with suppress(MillError):  # it is over, was never written, or the database is away
+                await asyncio.shield(services.run(lambda connection: _abandon(connection, call, fresh)))
         raise
+    finally:
+        # Of one that was refused, or whose caller has gone, nobody else would.
+        future.cancel()
     return result_answer(result)
 
 
