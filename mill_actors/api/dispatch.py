@@ -97,24 +97,28 @@ class Gate:
             if request.headers.get("Content-Encoding", "identity").lower() not in {"", "identity"}:
                 return _COMPRESSED.answer()
             self._free -= 1
+            answer: web.StreamResponse = web.Response()
             try:
                 try:
                     answer = await handler(request)
                 except asyncio.CancelledError:
                     raise
-                except Exception as error:  # each has its answer
+                except Exception as error:  # noqa: BLE001  each has its answer
                     if request.transport is None:
                         # Nobody is there to be told: not of what his own going has broken, either.
-                        raise ConnectionResetError from error
+                        return answer
                     problem = problem_of(error)
                     if request.writer.output_size:
                         # Half of an answer is out: nothing but its end tells that it is not whole.
                         request.transport.abort()
-                        raise ConnectionResetError from error
+                        return answer
                     answer = problem.answer()
                 # A request is under way until its answer is sent.
                 await answer.prepare(request)
                 await answer.write_eof()
+            except ConnectionError:
+                return answer  # aiohttp finds the same, and says nothing
+            else:
                 return answer
             finally:
                 self._free += 1

@@ -114,6 +114,10 @@ def problem_of(error: BaseException) -> Problem:
             return Problem(503, "busy", "More submissions wait than this server takes. Come again.")
         case MillError():
             return Problem(400, "refused", str(error))
+        case RecursionError():
+            return Problem(400, "invalid_value", "It is nested too deeply.")
+        case web.RequestPayloadError():
+            return Problem(400, "invalid_body", "The body is not what its headers say it is.")
         case web.HTTPException():
             told = Problem(error.status, (error.reason or "error").lower().replace(" ", "_"), _words(error))
             if isinstance(error, web.HTTPMethodNotAllowed):

@@ -132,7 +132,7 @@ def submit(
     """
     try:
         return _submit(connection, submissions, ids, inside=inside)
-    except (psycopg.DataError, errors.StatementTooComplex, UnicodeEncodeError) as error:
+    except (psycopg.DataError, errors.StatementTooComplex, UnicodeEncodeError, RecursionError) as error:
         subject = submissions[0].path if len(submissions) == 1 else f"{len(submissions)} jobs"
         raise InvalidArgs(subject, str(error).strip()) from error
 

@@ -8,6 +8,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Raw, Struct, field
 
+from mill_actors.api.bodies import checked
 from mill_actors.api.definitions import LONGEST_PATH, need_steps
 from mill_actors.api.job_rights import steerable
 from mill_actors.api.problems import Problem
@@ -100,7 +101,7 @@ async def _script(call: Call[PreviewQuery, Preview]) -> Submission:
 async def _flow(call: Call[PreviewQuery, FlowPreview]) -> Submission:
     told = call.body
     path = _path(call, told.path)
-    document = read_flow({"summary": "", "value": msgspec.json.decode(told.value)}, path)
+    document = read_flow({"summary": "", "value": checked(told.value)}, path)
     flow = make_flow(call.workspace, path, document.value_json, tag=told.tag or None, preview=True)
     await need_steps(call, flow)
     submission = await _submission(call, flow, _args(told.args))
