@@ -114,18 +114,6 @@ def test_a_broken_body_is_the_callers(api: Api, lines: list[str], body: bytes) -
     ), answer
 
 
-def test_a_body_may_be_compressed(api: Api) -> None:
-    body = gzip.compress(b'{"name": "Ada"}')
-    answer = api.post(WAIT, content=body, headers={"Content-Encoding": "gzip"})
-    assert answer.json() == {"name": "Ada"}
-
-
-def test_a_compressed_body_is_measured_as_it_is(api: Api) -> None:
-    body = gzip.compress(b'{"a": "' + b"x" * (65 * 1024 * 1024) + b'"}')
-    answer = api.post(RUN, content=body, headers={"Content-Encoding": "gzip"})
-    assert (answer.status_code, answer.json()["code"]) == (413, "request_entity_too_large")
-
-
 def test_a_body_may_come_in_chunks(api: Api) -> None:
     answer = api.post(WAIT, content=iter([b'{"name"', b': "Ada"}']))
     assert answer.json() == {"name": "Ada"}
