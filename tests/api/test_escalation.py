@@ -240,3 +240,14 @@ def test_a_flows_logs_are_those_of_its_steps(api: Api, mallory: str) -> None:
     told = api.get(f"jobs_u/get_flow_all_logs/{flow}", token=mallory)
     assert "a step" in told.text
     assert SECRET not in told.text
+
+
+def test_a_schedule_is_enabled_by_whoever_may_run_what_it_is_for(api: Api, mallory: str) -> None:
+    body = {"path": "f/open/nightly", "schedule": "0 0 0 * * *", "timezone": "UTC"}
+    api.script("f/vault/nightly")
+    told = {**body, "script_path": "f/vault/nightly", "is_flow": False}
+    assert api.post("schedules/create", token=mallory, json=told).status_code == 403
+    assert api.post("schedules/create", json=told).is_success
+    for enabled, status in ((True, 403), (False, 200)):
+        answer = api.post("schedules/setenabled/f/open/nightly", token=mallory, json={"enabled": enabled})
+        assert answer.status_code == status, answer.text

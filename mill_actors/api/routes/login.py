@@ -63,7 +63,8 @@ async def login(call: Call[Any, Login]) -> web.Response:
         max_age=SESSION_DAYS * 86_400,
         httponly=True,
         samesite="Strict",
-        secure=call.services.base_url.startswith("https:"),
+        secure=call.services.base_url.startswith("https:")
+        or call.request.headers.get("X-Forwarded-Proto") == "https",
     )
     return answer
 

@@ -156,7 +156,14 @@ async def update_schedule(call: Call[Any, EditSchedule]) -> web.Response:
 async def set_schedule_enabled(call: Call[Any, SetEnabled]) -> web.Response:
     """Say whether it is to run. It is kept; nothing runs it yet."""
     enabled = call.body.enabled
-    await _change(call, lambda old: replace(old, enabled=enabled, edited_by=call.who.owner))
+
+    def change(old: Schedule) -> Schedule:
+        # It is to run as whoever has said so.
+        if enabled:
+            _need_run(call, old.script_path, is_flow=old.is_flow)
+        return replace(old, enabled=enabled, edited_by=call.who.owner)
+
+    await _change(call, change)
     return text_answer(f"schedule {call.path} {'enabled' if enabled else 'disabled'}")
 
 
