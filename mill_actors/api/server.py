@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -21,6 +22,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from mill_actors.api import approval_page
 from mill_actors.api.answers import raw_answer
 from mill_actors.api.approval_page import ApprovalPage
+from mill_actors.api.cross_origin import from_anywhere, nothing, preflight
 from mill_actors.api.dispatch import Gate, dispatcher
 from mill_actors.api.openapi import document, page
 from mill_actors.api.routes import ALL
@@ -37,6 +39,8 @@ _requests = logging.getLogger(f"{__name__}.requests")
 PREFIX = "/api"
 AT_ROOT = frozenset({"/health", "/ready", "/version"})
 START_SECONDS = 30.0
+#: Beside the connections of callers: the database's, logs, and those that are about to be refused.
+SPARE_FILES = 1000
 #: How long a connection may be without a request; proxies in front keep theirs for 60.
 KEEPALIVE_SECONDS = 75.0
 #: How long a connection may take nothing of what it is sent.
@@ -78,15 +82,24 @@ def application(services: Services, gate: Gate) -> web.Application:
     app.router.add_post(approval_page.PATH, approval.take)
     app.router.add_get("/docs", docs)
     app.router.add_get("/", docs)
+    seen: set[str] = set()
     for route in ALL:
-        if route.path in AT_ROOT:
-            # Where load balancers look.
-            app.router.add_route(
-                route.method, route.pattern, dispatcher(route, services, services.authenticator)
-            )
-        app.router.add_route(
-            route.method, PREFIX + route.pattern, dispatcher(route, services, services.authenticator)
-        )
+        handle = dispatcher(route, services, services.authenticator)
+        runs = route.domain == "jobs" and route.action == "run"
+        if runs:
+            handle = from_anywhere(handle)
+        # The second is where load balancers look.
+        for path in (PREFIX + route.pattern, *([route.path] if route.path in AT_ROOT else [])):
+            app.router.add_route(route.method, path, handle)
+            if path in seen:
+                continue
+            seen.add(path)
+            if runs:
+                # To ask whether it is there must not run it.
+                app.router.add_route("HEAD", path, nothing)
+                app.router.add_route("OPTIONS", path, preflight)
+            elif route.method == "GET" and route.form in {"json", "text"}:
+                app.router.add_route("HEAD", path, handle)
     return app
 
 
@@ -176,6 +189,7 @@ async def cut_off_the_stalled(runner: web.AppRunner) -> None:
 
 async def serve(config: Config, database: Database, started: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; a second one ends at once. `started` gets the URL."""
+    allow_connections(config.server.max_requests + SPARE_FILES)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     async with serving(config, database) as server:
@@ -190,6 +204,16 @@ async def serve(config: Config, database: Database, started: Callable[[str], Non
         started(server.url)
         await stop.wait()
         logger.info("finishing what runs")
+
+
+def allow_connections(wanted: int) -> None:
+    """Raise the limit of open files, as far as one may: a shell's 1,024 are fewer than may wait."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        logger.debug("%d open files are allowed here, for up to %d requests: see ulimit -n", most, wanted)
 
 
 class ServerThread:

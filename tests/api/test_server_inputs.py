@@ -141,3 +141,41 @@ def test_a_path_that_nobody_has(api: Api, path: str) -> None:
     answer = api.post(f"jobs/run_wait_result/p/{path}", json={})
     assert 400 <= answer.status_code < 500, answer.text
     assert answer.json()["status"] == answer.status_code
+
+
+# -- methods that nobody wrote a handler for ---------------------------------------------------
+
+
+def test_a_head_runs_nothing(api: Api) -> None:
+    before = len(api.store.list())
+    for path in (RUN, WAIT, "jobs/run_and_stream/p/f/a/hello", "jobs/run/preview"):
+        answer = api.call("HEAD", path)
+        assert (answer.status_code, answer.content) == (200, b"")
+    assert len(api.store.list()) == before
+
+
+@pytest.mark.parametrize("path", ["/version", "jobs/list", "/ready"])
+def test_a_head_of_what_is_read_is_that_of_its_answer(api: Api, path: str) -> None:
+    answer = api.call("HEAD", path)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["Content-Length"] == api.get(path).headers["Content-Length"]
+    assert api.call("HEAD", "jobs/list", token="wrong").status_code == 401
+
+
+def test_a_page_of_another_origin_may_run(api: Api) -> None:
+    origin = {"Origin": "https://example.com"}
+    asked = {**origin, "Access-Control-Request-Method": "POST"}
+    answer = api.client.options(f"{api.url}/api/w/default/{RUN}", headers=asked)
+    assert answer.status_code == 204
+    assert "authorization" in answer.headers["Access-Control-Allow-Headers"]
+    for path, status in ((RUN, 201), (WAIT, 200), (f"{WAIT}x", 404)):
+        answer = api.post(path, json={}, headers=origin)
+        assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (status, "*")
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+    assert "Access-Control-Allow-Origin" not in api.post(RUN, json={}).headers
+
+
+def test_a_page_of_another_origin_may_do_nothing_else(api: Api) -> None:
+    answer = api.client.options(f"{api.url}/api/w/default/jobs/list")
+    assert answer.status_code == 405
+    assert "Access-Control-Allow-Origin" not in api.get("jobs/list", headers={"Origin": "https://x"}).headers
