@@ -6,6 +6,7 @@ changes is heard of after that.
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic, time
 from urllib.parse import unquote
 
@@ -43,6 +44,7 @@ class Authenticator:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._known: dict[tuple[str, str], _Remembered] = {}
+        self._asking: dict[tuple[str, str], asyncio.Task[Principal]] = {}
         self._changes = 0
 
     async def principal(self, request: web.Request, workspace: str) -> Principal:
@@ -58,13 +60,27 @@ class Authenticator:
         known = self._known.get(key)
         if known is not None and known.until > monotonic():
             return known.who
-        changes = self._changes
+        # Thousands may come at once with one token: one of them asks, for all.
+        asking = self._asking.get(key)
+        if asking is None:
+            asking = self._asking[key] = asyncio.create_task(self._ask(key, self._changes))
+            asking.add_done_callback(lambda done: self._asked(key, done))
+        return await asyncio.shield(asking)
+
+    async def _ask(self, key: tuple[str, str], changes: int) -> Principal:
+        token, workspace = key
         who = await self._pool.run(lambda connection: _look_up(connection, token, workspace))
         if len(self._known) >= MAX_REMEMBERED:
             self._known.clear()
         if changes == self._changes:  # else what was read may be older than the change
             self._known[key] = _Remembered(who, monotonic() + REMEMBER_SECONDS)
         return who
+
+    def _asked(self, key: tuple[str, str], done: asyncio.Task[Principal]) -> None:
+        if self._asking.get(key) is done:
+            del self._asking[key]
+        if not done.cancelled():
+            done.exception()  # whoever asked may have gone
 
     async def anybody(self, token: str | None, workspace: str, domain: str, action: str) -> Principal:
         """Return who sends a request that anybody may send: nobody, if his token is worth nothing for it."""
@@ -80,6 +96,8 @@ class Authenticator:
         """Look everybody up anew: rights have changed, and the change is committed."""
         self._changes += 1
         self._known.clear()
+        # What they read may be older than the change, and those who come now want to know.
+        self._asking.clear()
 
 
 def token_of(request: web.Request) -> str | None:

@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
-from mill_actors.api import dispatch, server
-from mill_actors.api.problems import problem_of
+from mill_actors.api import authentication, dispatch, server
+from mill_actors.api.problems import Problem, problem_of
 from mill_actors.store import submitter, waiter
 from mill_actors.store.connection import Database
 from mill_actors.store.submission import Submission
@@ -103,6 +103,40 @@ def test_a_key_outlives_whoever_waited(dsn: str) -> None:
             writer.transport.abort()
             await nothing_is_left(place)
             assert len(place.client.list("queued")) == 1
+
+    asyncio.run(main())
+
+
+def test_one_of_many_with_one_token_asks_what_it_means(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    look_up = authentication._look_up
+
+    def counted(connection: Any, token: str, workspace: str) -> Any:
+        asked.append(token)
+        return look_up(connection, token, workspace)
+
+    monkeypatch.setattr(authentication, "_look_up", counted)
+
+    async def main() -> None:
+        async with a_server(dsn) as place:
+            authenticator = place.services.authenticator
+            first = asyncio.create_task(authenticator.of_token(place.token, "default"))
+            others = [asyncio.create_task(authenticator.of_token(place.token, "default")) for _ in range(99)]
+            await asyncio.sleep(0)
+            first.cancel()
+            found = await asyncio.gather(*others)
+            assert len(set(map(id, found))) == 1
+            assert len(asked) == 1
+            authenticator.forget()
+            late = asyncio.create_task(authenticator.of_token(place.token, "default"))
+            await asyncio.sleep(0)
+            authenticator.forget()
+            await authenticator.of_token(place.token, "default")
+            await late
+            assert len(asked) == 3
+            wrong = [asyncio.create_task(authenticator.of_token("wrong", "default")) for _ in range(9)]
+            refused = await asyncio.gather(*wrong, return_exceptions=True)
+            assert {problem_of(error).status for error in refused if isinstance(error, Problem)} == {401}
 
     asyncio.run(main())
 
