@@ -22,7 +22,7 @@ from mill_actors.ids import new_id
 from mill_actors.store.connection import Connection, is_outage
 from mill_actors.store.notify import ring_queue
 from mill_actors.store.pool import Pool, refusal
-from mill_actors.store.submission import Receipt, Submission, Submitted, submit
+from mill_actors.store.submission import Receipt, Submission, submit
 
 logger = logging.getLogger(__name__)
 
@@ -173,12 +173,8 @@ def _submit_each(connection: Connection, batch: Sequence[_Asked]) -> list[Receip
         half = len(batch) // 2
         return _submit_each(connection, batch[:half]) + _submit_each(connection, batch[half:])
     try:
-        _ring(connection, done)
+        ring_queue(connection, done.tags)
     except psycopg.Error as error:
         # They are durable, and will be found without a ring.
         logger.warning("submitted, and not rung: %s", error)
     return list(done.receipts)
-
-
-def _ring(connection: Connection, done: Submitted) -> None:
-    ring_queue(connection, done.tags)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from mill_actors.api.answers import JsonAnswer, json_answer, raw_answer, text_answer
 from mill_actors.api.bodies import checked, raws, rest_of_item, sent, without_nulls
+from mill_actors.api.items import is_there, permitted
 from mill_actors.api.listing import ListQuery, PageQuery
 from mill_actors.api.permissions import scope_allows
 from mill_actors.api.routing import Call, Routes
@@ -140,7 +141,7 @@ async def update_resource(call: Call[Any, EditResource]) -> web.Response:
 
     def work(connection: Connection) -> str:
         with connection.transaction():
-            old = _permitted(connection, call, "write", for_update=True)
+            old = permitted(connection, call, "write", resources.lock_resource)
             fresh = replace(
                 old,
                 path=told.path or old.path,
@@ -169,7 +170,7 @@ async def update_resource_value(call: Call[Any, EditValue]) -> web.Response:
 
     def work(connection: Connection) -> None:
         with connection.transaction():
-            old = _permitted(connection, call, "write", for_update=True)
+            old = permitted(connection, call, "write", resources.lock_resource)
             fresh = replace(old, raw=raw, edited_by=call.who.owner)
             resources.update_resource(connection, call.workspace, old.path, fresh)
             if old.resource_type != "state":  # a state changes with every job
@@ -185,7 +186,7 @@ async def delete_resource(call: Call[Any, Any]) -> web.Response:
 
     def work(connection: Connection) -> None:
         with connection.transaction():
-            old = _permitted(connection, call, "write", for_update=True)
+            old = permitted(connection, call, "write", resources.lock_resource)
             resources.delete_resource(connection, call.workspace, old.path)
             _note(connection, call, "delete", old)
 
@@ -199,7 +200,7 @@ async def get_resource_value_interpolated(call: Call[Any, Any]) -> web.Response:
     scopes = call.who.account.scopes
 
     def work(connection: Connection) -> bytes:
-        value = _permitted(connection, call, "read").value
+        value = permitted(connection, call, "read", resources.get_resource).value
         reader = (call.workspace, call.who.owner)
         allows = None if scopes is None else lambda kind, path: scope_allows(scopes, f"{kind}s", "read", path)
         return encode(fill_value(connection, reader, value, allows))
@@ -210,29 +211,21 @@ async def get_resource_value_interpolated(call: Call[Any, Any]) -> web.Response:
 @routes.get("/w/{workspace}/resources/get_value/{path*}", returns=Raw)
 async def get_resource_value(call: Call[Any, Any]) -> web.Response:
     """A resource's value as it was set."""
-    found = await call.services.run(lambda connection: _permitted(connection, call, "read"))
+    found = await call.services.run(lambda c: permitted(c, call, "read", resources.get_resource))
     return raw_answer(found.raw)
 
 
 @routes.get("/w/{workspace}/resources/get/{path*}", returns=ListableResource)
 async def get_resource(call: Call[Any, Any]) -> web.Response:
     """A resource with all that is known of it."""
-    found = await call.services.run(lambda connection: _permitted(connection, call, "read"))
+    found = await call.services.run(lambda c: permitted(c, call, "read", resources.get_resource))
     return json_answer(_answer(call, found))
 
 
 @routes.get("/w/{workspace}/resources/exists/{path*}", returns=bool)
 async def exists_resource(call: Call[Any, Any]) -> web.Response:
     """Whether there is such a resource."""
-
-    def work(connection: Connection) -> bool:
-        try:
-            _permitted(connection, call, "read")
-        except SharedValueNotFound:
-            return False
-        return True
-
-    return json_answer(await call.services.run(work))
+    return json_answer(await is_there(call, resources.get_resource))
 
 
 @routes.get("/w/{workspace}/resources/list", query=ResourceQuery, returns=list[ListableResource])
@@ -262,20 +255,6 @@ async def list_search_resources(call: Call[PageQuery, Any]) -> web.Response:
 
 def _names(told: str | None) -> list[str] | None:
     return [name.strip() for name in told.split(",") if name.strip()] if told else None
-
-
-def _permitted(
-    connection: Connection, call: Call[Any, Any], action: Any, *, for_update: bool = False
-) -> Resource:
-    """Return the resource of the path if the caller may; whether there is one is nobody else's business."""
-    load = resources.lock_resource if for_update else resources.get_resource
-    try:
-        found = load(connection, call.workspace, call.path)
-    except SharedValueNotFound:
-        call.who.need(action, call.path)
-        raise
-    call.who.need(action, call.path, found.extra_perms)
-    return found
 
 
 def _note(connection: Connection, call: Call[Any, Any], action: str, told: Resource) -> None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from mill_actors.api.answers import JsonAnswer, json_answer, text_answer
 from mill_actors.api.bodies import raws, rest_of, sent, without_nulls
+from mill_actors.api.items import is_there, permitted
 from mill_actors.api.listing import PageQuery
 from mill_actors.api.permissions import scope_allows
 from mill_actors.api.problems import Problem
@@ -20,7 +21,6 @@ from mill_actors.store import schedules
 from mill_actors.store.access import note
 from mill_actors.store.connection import Connection
 from mill_actors.store.schedules import Schedule
-from mill_actors.store.shared_values import SharedValueNotFound
 
 routes = Routes("schedules")
 
@@ -173,7 +173,7 @@ async def delete_schedule(call: Call[Any, Any]) -> web.Response:
 
     def work(connection: Connection) -> None:
         with connection.transaction():
-            old = _permitted(connection, call, "write", for_update=True)
+            old = permitted(connection, call, "write", schedules.lock_schedule)
             schedules.delete_schedule(connection, call.workspace, old.path)
             _note(connection, call, "delete", old)
 
@@ -184,22 +184,14 @@ async def delete_schedule(call: Call[Any, Any]) -> web.Response:
 @routes.get("/w/{workspace}/schedules/get/{path*}", returns=ScheduleAnswer)
 async def get_schedule(call: Call[Any, Any]) -> web.Response:
     """A schedule, as it was sent."""
-    found = await call.services.run(lambda connection: _permitted(connection, call, "read"))
+    found = await call.services.run(lambda c: permitted(c, call, "read", schedules.get_schedule))
     return json_answer(_answer(call, found))
 
 
 @routes.get("/w/{workspace}/schedules/exists/{path*}", returns=bool)
 async def exists_schedule(call: Call[Any, Any]) -> web.Response:
     """Whether there is such a schedule."""
-
-    def work(connection: Connection) -> bool:
-        try:
-            _permitted(connection, call, "read")
-        except SharedValueNotFound:
-            return False
-        return True
-
-    return json_answer(await call.services.run(work))
+    return json_answer(await is_there(call, schedules.get_schedule))
 
 
 @routes.get("/w/{workspace}/schedules/list", query=SchedulesQuery, returns=list[ScheduleAnswer])
@@ -233,25 +225,11 @@ def _document(body: Mapping[str, Any]) -> dict[str, Any]:
 async def _change(call: Call[Any, Any], change: Any) -> None:
     def work(connection: Connection) -> None:
         with connection.transaction():
-            fresh = change(_permitted(connection, call, "write", for_update=True))
+            fresh = change(permitted(connection, call, "write", schedules.lock_schedule))
             schedules.update_schedule(connection, call.workspace, fresh)
             _note(connection, call, "update", fresh)
 
     await call.services.run(work)
-
-
-def _permitted(
-    connection: Connection, call: Call[Any, Any], action: Any, *, for_update: bool = False
-) -> Schedule:
-    """Return the schedule of the path if the caller may; whether there is one is nobody else's business."""
-    load = schedules.lock_schedule if for_update else schedules.get_schedule
-    try:
-        found = load(connection, call.workspace, call.path)
-    except SharedValueNotFound:
-        call.who.need(action, call.path)
-        raise
-    call.who.need(action, call.path, found.extra_perms)
-    return found
 
 
 def _note(connection: Connection, call: Call[Any, Any], action: str, told: Schedule) -> None:

@@ -11,12 +11,12 @@ from msgspec.structs import replace
 
 from mill_actors.api.answers import JsonAnswer, json_answer, text_answer
 from mill_actors.api.bodies import raws, rest_of_item, sent, without_nulls
+from mill_actors.api.items import is_there, permitted
 from mill_actors.api.listing import ListQuery
 from mill_actors.api.routing import Call, Routes
 from mill_actors.store import variables
 from mill_actors.store.access import note
 from mill_actors.store.connection import Connection
-from mill_actors.store.shared_values import SharedValueNotFound
 from mill_actors.store.variables import Variable
 
 routes = Routes("variables")
@@ -127,7 +127,7 @@ async def update_variable(call: Call[WriteQuery, EditVariable]) -> web.Response:
 
     def work(connection: Connection) -> str:
         with connection.transaction():
-            old = _permitted(connection, call, "write", for_update=True)
+            old = permitted(connection, call, "write", variables.lock_variable)
             fresh = replace(
                 old,
                 path=told.path or old.path,
@@ -155,7 +155,7 @@ async def delete_variable(call: Call[Any, Any]) -> web.Response:
 
     def work(connection: Connection) -> None:
         with connection.transaction():
-            old = _permitted(connection, call, "write", for_update=True)
+            old = permitted(connection, call, "write", variables.lock_variable)
             variables.delete_variable(connection, call.workspace, old.path)
             _note(connection, call, "delete", old)
 
@@ -168,7 +168,9 @@ async def get_variable_value(call: Call[Any, Any]) -> web.Response:
     """A variable's text, decrypted."""
 
     def work(connection: Connection) -> str:
-        return _decrypted(connection, call, _permitted(connection, call, "read")).value
+        return _decrypted(
+            connection, call, permitted(connection, call, "read", variables.find_variable)
+        ).value
 
     return json_answer(await call.services.run(work))
 
@@ -178,7 +180,7 @@ async def get_variable(call: Call[GetQuery, Any]) -> web.Response:
     """A variable with all that is known of it."""
 
     def work(connection: Connection) -> tuple[Variable, bool]:
-        found = _permitted(connection, call, "read")
+        found = permitted(connection, call, "read", variables.find_variable)
         if call.query.decrypt_secret:
             return _decrypted(connection, call, found), True
         return found, not found.is_secret or call.query.include_encrypted
@@ -190,15 +192,7 @@ async def get_variable(call: Call[GetQuery, Any]) -> web.Response:
 @routes.get("/w/{workspace}/variables/exists/{path*}", returns=bool)
 async def exists_variable(call: Call[Any, Any]) -> web.Response:
     """Whether there is such a variable."""
-
-    def work(connection: Connection) -> bool:
-        try:
-            _permitted(connection, call, "read")
-        except SharedValueNotFound:
-            return False
-        return True
-
-    return json_answer(await call.services.run(work))
+    return json_answer(await is_there(call, variables.find_variable))
 
 
 @routes.get("/w/{workspace}/variables/list", query=ListQuery, returns=list[ListableVariable])
@@ -230,20 +224,6 @@ async def list_contextual_variables(call: Call[Any, Any]) -> web.Response:
         ("BASE_INTERNAL_URL", base, "Where this API is, for jobs."),
     ]
     return json_answer([ContextualVariable(*each) for each in told])
-
-
-def _permitted(
-    connection: Connection, call: Call[Any, Any], action: Any, *, for_update: bool = False
-) -> Variable:
-    """Return the variable of the path if the caller may; whether there is one is nobody else's business."""
-    load = variables.lock_variable if for_update else variables.find_variable
-    try:
-        found = load(connection, call.workspace, call.path)
-    except SharedValueNotFound:
-        call.who.need(action, call.path)
-        raise
-    call.who.need(action, call.path, found.extra_perms)
-    return found
 
 
 def _decrypted(connection: Connection, call: Call[Any, Any], found: Variable) -> Variable:
